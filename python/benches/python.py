@@ -111,8 +111,13 @@ def bench_add_dir(work: Path) -> None:
         cairn.Store.init(fresh())
         return seconds(lambda: command("put", "--store", work / "put", "data", data))
 
-    pairs = [(by_command(), by_python()) for _ in range(ROUNDS)]
-    of_command, of_python = (statistics.median(side) for side in zip(*pairs))
+    sides: dict[str, list[float]] = {"command": [], "python": []}
+    for n in range(ROUNDS):
+        turn = [("command", by_command), ("python", by_python)]
+        for side, work_of in turn if n % 2 == 0 else reversed(turn):
+            sides[side].append(work_of())
+    print("seconds:", {side: [round(took, 2) for took in times] for side, times in sides.items()}, flush=True)
+    of_command, of_python = (statistics.median(times) for times in sides.values())
     row(f"cairn put of {COUNT:,} files", of_command, "s")
     row("add_dir and save of the same", of_python, "s", "<= 1.1 x")
     row("add_dir / put", of_python / of_command, "x", "<= 1.1 x")

@@ -1,8 +1,9 @@
 //! `cairn.Artifact`.
 
 use crate::assets;
-use crate::convert::{Inside, metadata, usage};
+use crate::convert::{Inside, Several, metadata, usage};
 use crate::error::Result;
+use crate::preview::PyPreview;
 use crate::store::{self, PyStore};
 use crate::version::PyVersion;
 use crate::work::{Report, long};
@@ -10,6 +11,7 @@ use cairn::{Artifact, SaveOptions, ScanOptions};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -50,14 +52,14 @@ impl PyArtifact {
 #[pymethods]
 impl PyArtifact {
     #[new]
-    #[pyo3(signature = (name, r#type=None, description=None, metadata=None, *, tags=Vec::new(), aliases=Vec::new()))]
+    #[pyo3(signature = (name, r#type=None, description=None, metadata=None, *, tags=Several::default(), aliases=Several::default()))]
     fn new(
         name: &str,
         r#type: Option<&str>,
         description: Option<String>,
         metadata: Option<&Bound<'_, PyAny>>,
-        tags: Vec<String>,
-        aliases: Vec<String>,
+        tags: Several<String>,
+        aliases: Several<String>,
     ) -> Result<Self> {
         let this = PyArtifact::of(Artifact::new(name, r#type)?);
         this.annotate(description, metadata, tags, aliases)?;
@@ -71,13 +73,13 @@ impl PyArtifact {
     }
 
     /// Sets what people read about the version. What is not given stays as it is; tags and aliases are added.
-    #[pyo3(signature = (description=None, metadata=None, tags=Vec::new(), aliases=Vec::new()))]
+    #[pyo3(signature = (description=None, metadata=None, tags=Several::default(), aliases=Several::default()))]
     pub fn annotate(
         &self,
         description: Option<String>,
         metadata: Option<&Bound<'_, PyAny>>,
-        tags: Vec<String>,
-        aliases: Vec<String>,
+        tags: Several<String>,
+        aliases: Several<String>,
     ) -> Result<()> {
         let metadata = metadata.map(self::metadata).transpose()?;
         let mut artifact = self.lock();
@@ -87,10 +89,10 @@ impl PyArtifact {
         if let Some(metadata) = metadata {
             artifact.set_metadata(metadata)?;
         }
-        for tag in tags {
+        for tag in tags.0 {
             artifact.add_tag(&tag)?;
         }
-        for alias in aliases {
+        for alias in aliases.0 {
             artifact.add_alias(&alias)?;
         }
         Ok(())
@@ -106,29 +108,34 @@ impl PyArtifact {
         })
     }
 
-    /// Adds a file as its bytes are now: they are copied to a temporary file in the store.
+    /// Adds a file as its bytes are now, with its exec bit: they are copied to a temporary file in the store.
     #[pyo3(signature = (local_path, name, store))]
     fn add_copy(&self, py: Python<'_>, local_path: PathBuf, name: Inside, store: &PyStore) -> Result<()> {
         self.change(py, |artifact| {
             let failed = |e| cairn::Error::io("copy", &local_path, e);
             let mut from = std::fs::File::open(&local_path).map_err(failed)?;
             let mut copy = artifact.new_file_in(&name.0, &store.0)?;
+            copy.set_executable(from.metadata().map_err(failed)?.mode() & 0o111 != 0);
             std::io::copy(&mut from, &mut copy).and_then(|_| copy.flush()).map_err(failed)?;
             copy.finish()
         })
     }
 
-    /// Adds what is in the directory `local_path`, below `name` (default: the version's root).
-    #[pyo3(signature = (local_path, name=None, *, exclude=Vec::new(), follow_symlinks=false))]
+    /// Adds what is in the directory `local_path`, below `name` (default: the version's root), without what matches
+    /// `exclude` (patterns as in a `.gitignore`). `skip_special`: without device nodes, sockets and FIFOs, which are
+    /// refused otherwise. A store in the directory is left out.
+    #[pyo3(signature = (local_path, name=None, *, exclude=Several::default(), follow_symlinks=false, skip_special=false))]
     fn add_dir(
         &self,
         py: Python<'_>,
         local_path: PathBuf,
         name: Option<Inside>,
-        exclude: Vec<String>,
+        exclude: Several<String>,
         follow_symlinks: bool,
+        skip_special: bool,
     ) -> Result<()> {
-        let options = ScanOptions::default().exclude(exclude).follow_symlinks(follow_symlinks);
+        let options =
+            ScanOptions::default().exclude(exclude.0).follow_symlinks(follow_symlinks).skip_special(skip_special);
         let at = name.map_or_else(Vec::new, |name| name.0);
         self.change(py, |artifact| artifact.add_dir_at(at, &local_path, &options).map(drop))
     }
@@ -208,6 +215,26 @@ impl PyArtifact {
         Ok(())
     }
 
+    /// Whether the file that was added as `name` last has the bytes of the file `local_path`. None: no file was.
+    #[pyo3(signature = (name, local_path))]
+    fn _has_bytes_of(&self, py: Python<'_>, name: Inside, local_path: PathBuf) -> Result<Option<bool>> {
+        self.change(py, |artifact| artifact.has_bytes_of(name.0, local_path))
+    }
+
+    /// What a version of this would have if it were saved in `store` now. Files are read, and nothing is stored.
+    ///
+    /// >>> equal = cairn.Artifact("tour")
+    /// >>> equal.add_bytes("a.txt", "hello"); equal.add_bytes("sub/b.txt", "second")
+    /// >>> preview = equal.preview(store)
+    /// >>> preview.file_count, preview.digest == version.digest
+    /// (2, True)
+    #[pyo3(signature = (store=None, *, progress=None))]
+    fn preview(&self, py: Python<'_>, store: Option<&PyStore>, progress: Option<Py<PyAny>>) -> Result<PyPreview> {
+        let found = store::or_default(py, store)?;
+        let mut report = Report::of(py, self.name(), progress)?;
+        long(py, &mut report, |progress| self.lock().preview(&found.0, progress)).map(PyPreview)
+    }
+
     /// Moves a path of the version that this is a draft of.
     ///
     /// >>> draft = version.new_draft()
@@ -241,7 +268,7 @@ impl PyArtifact {
         progress: Option<Py<PyAny>>,
     ) -> Result<PyVersion> {
         let found = store::or_default(py, store)?;
-        let mut report = Report::of(self.name(), progress);
+        let mut report = Report::of(py, self.name(), progress)?;
         let published = long(py, &mut report, |progress| {
             let options = SaveOptions::default().always_new(always_new).progress(progress.clone());
             self.lock().save_with(&found.0, &options)

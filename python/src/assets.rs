@@ -3,6 +3,7 @@
 use crate::convert::{cell, from_cell, usage};
 use crate::error::Result;
 use cairn::assets::{BoundingBox, Boxes, Classes, Html, Image, Mask, Object, Table};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use std::path::PathBuf;
@@ -254,7 +255,10 @@ pub fn object(obj: &Bound<'_, PyAny>) -> Result<Object> {
     }
     match obj.cast::<PyHtml>() {
         Ok(html) => Ok(Object::Html(html.get().0.clone())),
-        Err(_) => Err(usage(format!("{} is not a Table, Image, Classes or Html", obj.get_type()))),
+        Err(_) => {
+            let why = format!("expected a Table, an Image, Classes or Html, found {}", obj.get_type().name()?);
+            Err(PyTypeError::new_err(why).into())
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
 use std::ffi::{OsStr, OsString};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -29,6 +30,36 @@ impl Inside {
     pub fn parse(&self) -> Result<RelPath> {
         Ok(RelPath::parse(&self.0)?)
     }
+}
+
+/// Several values. A single text is refused: as a sequence it would be its letters.
+pub struct Several<T>(pub Vec<T>);
+
+impl<T> Default for Several<T> {
+    fn default() -> Self {
+        Several(Vec::new())
+    }
+}
+
+impl<'a, 'py, T: for<'b> FromPyObject<'b, 'py, Error: Into<PyErr>>> FromPyObject<'a, 'py> for Several<T> {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() {
+            let shown = value.repr()?;
+            return Err(PyTypeError::new_err(format!(
+                "expected a list, found the single value {shown}: write [{shown}]"
+            )));
+        }
+        let items = value.try_iter()?;
+        items.map(|item| item?.extract().map_err(Into::into)).collect::<PyResult<_>>().map(Several)
+    }
+}
+
+pub fn hash_of(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A path as Python shows those of the file system: bytes that are not UTF-8 as surrogates.

@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 const BATCH: usize = 256;
 
 /// One entry of a version: a file, a reference, a symbolic link or a directory.
-#[pyclass(frozen, get_all, name = "Entry", module = "cairn")]
-#[derive(Clone)]
+#[pyclass(frozen, get_all, eq, hash, name = "Entry", module = "cairn")]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PyEntry {
     /// Its path in the version.
     path: OsString,
@@ -61,8 +61,8 @@ impl PyEntry {
 }
 
 /// A path at which two versions differ.
-#[pyclass(frozen, get_all, name = "Change", module = "cairn")]
-#[derive(Clone)]
+#[pyclass(frozen, get_all, eq, hash, name = "Change", module = "cairn")]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PyChange {
     /// The path.
     path: OsString,

@@ -1,5 +1,7 @@
 //! The compiled part of the Python package `cairn`: thin classes over the library, one file each.
 
+#![allow(clippy::too_many_arguments, reason = "functions of Python take many by name")]
+
 mod artifact;
 mod assets;
 mod content;
@@ -8,6 +10,8 @@ mod entry;
 mod error;
 mod finding;
 mod lazy;
+mod preview;
+mod provenance;
 mod read;
 mod run;
 mod store;
@@ -26,6 +30,7 @@ fn _cairn(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<read::PyReader>()?;
     m.add_class::<read::PyLocalFiles>()?;
     m.add_class::<finding::PyFinding>()?;
+    m.add_class::<preview::PyPreview>()?;
     m.add_class::<entry::PyEntry>()?;
     m.add_class::<entry::PyChange>()?;
     m.add_class::<entry::Entries>()?;

@@ -1,7 +1,7 @@
 //! `cairn.Run`.
 
 use crate::artifact::PyArtifact;
-use crate::convert::usage;
+use crate::convert::{Several, usage};
 use crate::error::Result;
 use crate::store::{self, PyStore};
 use crate::version::PyVersion;
@@ -84,19 +84,19 @@ impl PyRun {
     }
 
     /// Publishes an artifact as made by this run.
-    #[pyo3(signature = (artifact, aliases=Vec::new(), tags=Vec::new(), *, always_new=false, progress=None))]
+    #[pyo3(signature = (artifact, aliases=Several::default(), tags=Several::default(), *, always_new=false, progress=None))]
     fn log_artifact(
         &self,
         py: Python<'_>,
         artifact: &Bound<'_, PyArtifact>,
-        aliases: Vec<String>,
-        tags: Vec<String>,
+        aliases: Several<String>,
+        tags: Several<String>,
         always_new: bool,
         progress: Option<Py<PyAny>>,
     ) -> Result<PyVersion> {
         let artifact = artifact.get();
         artifact.annotate(None, None, tags, aliases)?;
-        let published = long(py, &mut Report::of(artifact.name(), progress), |progress| {
+        let published = long(py, &mut Report::of(py, artifact.name(), progress)?, |progress| {
             let options = SaveOptions::default().always_new(always_new).progress(progress.clone());
             self.run.log_artifact_with(&artifact.lock(), options)
         })?;
@@ -115,7 +115,7 @@ impl PyRun {
         progress: Option<Py<PyAny>>,
     ) -> Result<u64> {
         let artifact = artifact.get();
-        let upserted = long(py, &mut Report::of(artifact.name(), progress), |progress| {
+        let upserted = long(py, &mut Report::of(py, artifact.name(), progress)?, |progress| {
             let options = UpsertOptions::default().replace(replace).progress(progress.clone());
             self.run.upsert_artifact_with(&artifact.lock(), distributed_id, &options)
         })?;
@@ -137,15 +137,15 @@ impl PyRun {
         progress: Option<Py<PyAny>>,
     ) -> Result<PyVersion> {
         let artifact = artifact.get();
-        let mut report = Report::of(artifact.name(), progress);
+        let mut report = Report::of(py, artifact.name(), progress)?;
         let mut options = FinishOptions::default();
         options.on_conflict = policy(on_conflict)?;
         options.wait = wait.map(|s| Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX));
-        match expect.map(|e| e.extract::<u64>().map_err(|_| e.extract::<Vec<String>>())) {
+        match expect.map(|e| e.extract::<u64>().map_err(|_| e.extract::<Several<String>>())) {
             None => {}
             Some(Ok(count)) => options.expect = Some(count),
             Some(Err(ids)) => {
-                options.expect_runs = ids?.iter().map(|id| RunId::parse(id)).collect::<cairn::Result<_>>()?;
+                options.expect_runs = ids?.0.iter().map(|id| RunId::parse(id)).collect::<cairn::Result<_>>()?;
             }
         }
         let published = long(py, &mut report, |progress| {

@@ -1,5 +1,6 @@
 //! `cairn.Store`.
 
+use crate::convert::hash_of;
 use crate::error::Result;
 use crate::finding::PyFinding;
 use crate::version::PyVersion;
@@ -98,10 +99,18 @@ impl PyStore {
     /// `quick`: hash no files.
     #[pyo3(signature = (*, quick=false, progress=None))]
     fn verify(&self, py: Python<'_>, quick: bool, progress: Option<Py<PyAny>>) -> Result<Vec<PyFinding>> {
-        let report = long(py, &mut Report::of("verify", progress), |progress| {
+        let report = long(py, &mut Report::of(py, "verify", progress)?, |progress| {
             self.0.verify(&VerifyOptions::default().quick(quick).progress(progress.clone()))
         })?;
         Ok(PyFinding::of_report(report))
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other.cast::<PyStore>().is_ok_and(|other| self.0.root() == other.get().0.root())
+    }
+
+    fn __hash__(&self) -> u64 {
+        hash_of(self.0.root())
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {

@@ -2,11 +2,12 @@
 
 use crate::artifact::PyArtifact;
 use crate::assets;
-use crate::convert::{Inside, from_json, metadata, path_text, usage};
+use crate::convert::{Inside, Several, from_json, hash_of, metadata, path_text, usage};
 use crate::entry::{Entries, PyEntry};
 use crate::error::Result;
 use crate::finding::PyFinding;
 use crate::lazy::Lazy;
+use crate::provenance;
 use crate::read::{Number, PyReader, Which, read_all};
 use crate::store::PyStore;
 use crate::work::{Report, long, quick};
@@ -14,12 +15,13 @@ use cairn::catalog::note::{self, Note};
 use cairn::manifest::{Entry, FoundEntry, Tree};
 use cairn::types::{RelPath, Tag};
 use cairn::verify::VerifyOptions;
-use cairn::view::{CheckoutOptions, Link};
-use cairn::{ScanOptions, Version};
+use cairn::view::{CheckoutOptions, Link, References};
+use cairn::{SaveOptions, ScanOptions, Version};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One version of an artifact. It never changes; its description, metadata, tags and aliases may.
 ///
@@ -95,6 +97,11 @@ impl PyVersion {
         usize::try_from(self.version.file_count()).unwrap_or(usize::MAX)
     }
 
+    /// A version is true, also without files.
+    fn __bool__(&self) -> bool {
+        true
+    }
+
     /// When it was made, in RFC 3339.
     #[getter]
     fn created_at(&self) -> String {
@@ -139,8 +146,8 @@ impl PyVersion {
     }
 
     #[setter]
-    fn set_tags(&self, py: Python<'_>, tags: Vec<String>) -> Result<()> {
-        quick(py, || self.version.set_tags(&tags))
+    fn set_tags(&self, py: Python<'_>, tags: Several<String>) -> Result<()> {
+        quick(py, || self.version.set_tags(&tags.0))
     }
 
     /// The aliases that point to it now; `latest` may be one. What is set replaces all but `latest`, which moves by
@@ -151,8 +158,8 @@ impl PyVersion {
     }
 
     #[setter]
-    fn set_aliases(&self, py: Python<'_>, aliases: Vec<String>) -> Result<()> {
-        quick(py, || self.version.set_aliases(&aliases))
+    fn set_aliases(&self, py: Python<'_>, aliases: Several<String>) -> Result<()> {
+        quick(py, || self.version.set_aliases(&aliases.0))
     }
 
     /// The id of the run that made it, if one did.
@@ -161,18 +168,87 @@ impl PyVersion {
         self.version.record().run.as_ref().map(|run| run.id.to_string())
     }
 
+    /// The ids of the runs that made it, the first one first: a run that saved the same content again is one, too.
+    fn made_by(&self, py: Python<'_>) -> Result<Vec<String>> {
+        quick(py, || provenance::made_by(&self.version))
+    }
+
+    /// The ids of the runs that used it, sorted.
+    fn used_by(&self, py: Python<'_>) -> Result<Vec<String>> {
+        quick(py, || provenance::used_by(&self.version))
+    }
+
+    /// `NAME:vN` of the version in this store that it is a copy of.
+    #[getter]
+    fn source(&self) -> Option<String> {
+        provenance::source(&self.version)
+    }
+
+    /// How long after it was made it expires; None: it does not. `cairn rm NAME --expired` removes what has expired;
+    /// nothing does so by itself.
+    #[getter]
+    fn ttl(&self, py: Python<'_>) -> Result<Option<Duration>> {
+        quick(py, || provenance::ttl(&self.version))
+    }
+
+    #[setter]
+    fn set_ttl(&self, py: Python<'_>, ttl: Option<Duration>) -> Result<()> {
+        quick(py, || provenance::set_ttl(&self.version, ttl))
+    }
+
+    /// Publishes its content as the next version of another artifact, here or in another store, with its description,
+    /// metadata and tags. Content that the store has is not copied.
+    ///
+    /// >>> golden = version.copy("golden")
+    /// >>> golden, golden.source, golden.digest == version.digest
+    /// (Version("golden:v0"), 'tour:v0', True)
+    #[pyo3(signature = (name, store=None, *, aliases=Several::default(), progress=None))]
+    fn copy(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        store: Option<&PyStore>,
+        aliases: Several<String>,
+        progress: Option<Py<PyAny>>,
+    ) -> Result<PyVersion> {
+        let store = store.map_or_else(|| self.version.store().clone(), |store| store.0.clone());
+        let copied = long(py, &mut Report::of(py, self.qualified_name(), progress)?, |progress| {
+            let options = SaveOptions::default().progress(progress.clone());
+            provenance::copied(&self.version, &store, name, &aliases.0, &options)
+        })?;
+        Ok(PyVersion::new(copied))
+    }
+
+    /// Removes it: its number is not used again. Refused while an alias other than `latest` names it or a mount uses
+    /// it, unless `force`: then it is removed with its aliases. `cairn restore` brings it back until `cairn gc` has
+    /// freed its content.
+    ///
+    /// >>> version.copy("golden").delete()
+    /// >>> store.exists("golden")
+    /// False
+    #[pyo3(signature = (*, force=false))]
+    fn delete(&self, py: Python<'_>, force: bool) -> Result<()> {
+        quick(py, || provenance::delete(&self.version, force))
+    }
+
+    /// W&B's manifest of it, as JSON, and that manifest's digest.
+    fn _wandb_manifest(&self, py: Python<'_>) -> Result<(String, String)> {
+        let made = long(py, &mut Report::none(py), |_| cairn::export::wandb_manifest(&self.version))?;
+        Ok((made.json.to_string(), made.digest))
+    }
+
     /// Changes what people read about it, in one step. Metadata is replaced whole.
-    #[pyo3(signature = (description=None, metadata=None, *, add_tags=Vec::new(), remove_tags=Vec::new()))]
+    #[pyo3(signature = (description=None, metadata=None, *, add_tags=Several::default(), remove_tags=Several::default()))]
     fn annotate(
         &self,
         py: Python<'_>,
         description: Option<String>,
         metadata: Option<&Bound<'_, PyAny>>,
-        add_tags: Vec<String>,
-        remove_tags: Vec<String>,
+        add_tags: Several<String>,
+        remove_tags: Several<String>,
     ) -> Result<()> {
         let metadata = metadata.map(self::metadata).transpose()?;
-        let tags = |tags: Vec<String>| tags.iter().map(|tag| Tag::parse(tag)).collect::<cairn::Result<Vec<_>>>();
+        let tags = |tags: Several<String>| tags.0.iter().map(|tag| Tag::parse(tag)).collect::<cairn::Result<Vec<_>>>();
         let (add_tags, remove_tags) = (tags(add_tags)?, tags(remove_tags)?);
         let note = Note { description, metadata, add_tags, remove_tags, ..Note::default() };
         quick(py, || note::add(&self.version, note)).map(drop)
@@ -288,10 +364,10 @@ impl PyVersion {
     fn read_many<'py>(
         &self,
         py: Python<'py>,
-        which: Vec<Which>,
+        which: Several<Which>,
         threads: Option<usize>,
     ) -> Result<Vec<Bound<'py, PyBytes>>> {
-        let read = read_all(py, which.len(), threads, |i| self.read(&which[i]))?;
+        let read = read_all(py, which.0.len(), threads, |i| self.read(&which.0[i]))?;
         Ok(read.iter().map(|bytes| PyBytes::new(py, bytes)).collect())
     }
 
@@ -303,11 +379,11 @@ impl PyVersion {
     fn read_files<'py>(
         &self,
         py: Python<'py>,
-        numbers: Vec<Number>,
+        numbers: Several<Number>,
         threads: Option<usize>,
     ) -> Result<Vec<(OsString, Bound<'py, PyBytes>)>> {
-        let read = read_all(py, numbers.len(), threads, |i| {
-            let visit = self.file_at_number(numbers[i].0)?;
+        let read = read_all(py, numbers.0.len(), threads, |i| {
+            let visit = self.file_at_number(numbers.0[i].0)?;
             let bytes = self.read_entry(&visit.path, &visit.entry)?;
             Ok((path_text(&visit.path), bytes))
         })?;
@@ -333,18 +409,20 @@ impl PyVersion {
     /// []
     #[pyo3(signature = (*, quick=false, progress=None))]
     fn verify(&self, py: Python<'_>, quick: bool, progress: Option<Py<PyAny>>) -> Result<Vec<PyFinding>> {
-        let report = long(py, &mut Report::of(self.qualified_name(), progress), |progress| {
+        let report = long(py, &mut Report::of(py, self.qualified_name(), progress)?, |progress| {
             self.version.verify(&VerifyOptions::default().quick(quick).progress(progress.clone()))
         })?;
         Ok(PyFinding::of_report(report))
     }
 
     /// Writes it to the directory `root` (default: `artifacts/NAME:vN`) and returns that path. Files that are right
-    /// already are kept.
+    /// already are kept; those that differ are refused, or replaced with `force`. `prune` removes what the version does
+    /// not have. `link`: "auto", "copy", "reflink" or "hardlink". `references`: "fetch" their content, "skip" them, or
+    /// "link": symbolic links to local ones.
     ///
     /// >>> version.download("out").joinpath("sub/b.txt").read_text()
     /// 'second'
-    #[pyo3(signature = (root=None, path=None, *, force=false, prune=false, link="auto", progress=None))]
+    #[pyo3(signature = (root=None, path=None, *, force=false, prune=false, link="auto", references="fetch", progress=None))]
     fn download(
         &self,
         py: Python<'_>,
@@ -353,6 +431,7 @@ impl PyVersion {
         force: bool,
         prune: bool,
         link: &str,
+        references: &str,
         progress: Option<Py<PyAny>>,
     ) -> Result<PathBuf> {
         let root = root.unwrap_or_else(|| PathBuf::from("artifacts").join(self.version.to_string()));
@@ -363,9 +442,15 @@ impl PyVersion {
             "hardlink" => Link::Hardlink,
             _ => return Err(usage(format!("link is {link:?}: expected auto, copy, reflink or hardlink"))),
         };
-        let mut options = CheckoutOptions::default().force(force).prune(prune).link(link);
+        let references = match references {
+            "fetch" => References::Fetch,
+            "skip" => References::Skip,
+            "link" => References::Link,
+            _ => return Err(usage(format!("references is {references:?}: expected fetch, skip or link"))),
+        };
+        let mut options = CheckoutOptions::default().force(force).prune(prune).link(link).references(references);
         options.path = path.map(|path| path.parse()).transpose()?;
-        long(py, &mut Report::of(self.qualified_name(), progress), |progress| {
+        long(py, &mut Report::of(py, self.qualified_name(), progress)?, |progress| {
             std::fs::create_dir_all(&root).map_err(|e| cairn::Error::io("create directory", &root, e))?;
             self.version.checkout(&root, &options.progress(progress.clone()))
         })?;
@@ -418,10 +503,7 @@ impl PyVersion {
     }
 
     fn __hash__(&self) -> u64 {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        self.key().hash(&mut hasher);
-        hasher.finish()
+        hash_of(self.key())
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {

@@ -2,7 +2,9 @@
 
 use crate::error::{Failure, Result};
 use cairn::progress::{Activity, Progress};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -58,8 +60,20 @@ pub struct Report {
 
 impl Report {
     /// As a caller's argument `progress` asks for.
-    pub fn of(title: impl Into<String>, wanted: Option<Py<PyAny>>) -> Self {
-        Report { title: title.into(), wanted, reporter: None }
+    ///
+    /// # Errors
+    /// A TypeError, before there is any work.
+    pub fn of(py: Python<'_>, title: impl Into<String>, wanted: Option<Py<PyAny>>) -> Result<Self> {
+        if let Some(given) = wanted.as_ref().map(|wanted| wanted.bind(py))
+            && !given.is_instance_of::<PyBool>()
+            && !given.is_callable()
+        {
+            let found = given.get_type().name()?;
+            return Err(
+                PyTypeError::new_err(format!("progress is a function, True, False or None, not {found}")).into()
+            );
+        }
+        Ok(Report { title: title.into(), wanted, reporter: None })
     }
 
     /// No report.

@@ -10,7 +10,7 @@ import cairn
 import pytest
 
 FILES = 500
-CHILDREN = 300
+CHILDREN = int(os.environ.get("CAIRN_FORKS", "300"))
 
 
 @pytest.fixture

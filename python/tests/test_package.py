@@ -1,11 +1,13 @@
 """What the classes do, on real stores."""
 
+import datetime
 import errno
 import fcntl
 import io
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import struct
 import subprocess
@@ -192,7 +194,6 @@ def test_a_version_is_downloaded(store, tmp_path):
 
 def test_typed_objects_come_back_equal(store):
     np = pytest.importorskip("numpy")
-    import datetime
 
     moment = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
     picture = cairn.Image(
@@ -213,7 +214,7 @@ def test_typed_objects_come_back_equal(store):
     assert (image.width, image.height, image.format, image.bytes()) == (6, 4, "png", picture.bytes())
     assert version.get("black").caption == "black"
     assert version.get("page").text == "<p>" and version.get("names.classes.json").names == {0: "cat", 1: "dog"}
-    with pytest.raises(cairn.UsageError):
+    with pytest.raises(TypeError):
         artifact.add(object(), "x")
     with pytest.raises(TypeError, match="a table holds no"):
         table.add_data(object(), "b", None, None, 1)
@@ -437,6 +438,76 @@ def test_wrong_values_are_refused_by_type(store):
             call(1.5)
 
 
+def test_one_text_is_not_a_list(store):
+    version, artifact = save(store, {"a": "1"}), cairn.Artifact("x")
+    calls = [
+        lambda: cairn.Artifact("x", tags="raw"),
+        lambda: cairn.Artifact("x", aliases=b"prod"),
+        lambda: artifact.add_dir(".", exclude="*.tmp"),
+        lambda: version.read_many("a"),
+        lambda: version.annotate(add_tags="raw"),
+        lambda: setattr(version, "tags", "raw"),
+        lambda: setattr(version, "aliases", "prod"),
+        lambda: version.copy("y", aliases="prod"),
+        lambda: cairn.Run(store).finish_artifact(artifact, "id", expect="run-1"),
+        lambda: cairn.Run(store).log_artifact(artifact, tags="raw"),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"expected a list, found the single value .*: write \["):
+            call()
+    with pytest.raises(TypeError, match="expected a Table"):
+        artifact.add(3, "x")
+    for progress in (3, "yes"):
+        with pytest.raises(TypeError, match="progress is a function, True, False or None"):
+            artifact.save(store, progress=progress)
+    assert store.artifacts() == ["images"] and version.tags == []
+
+
+def test_values_are_equal_by_what_they_name(store):
+    version = save(store, {"a": "1", "b": "2"})
+    assert version.entry("a") == version.file_at(0) != version.entry("b") and len({*version.files()} | {*version.ls()}) == 2
+    assert store == cairn.Store(store.root) and store != version and len({store, version.store}) == 1
+    empty = cairn.Artifact("empty").save(store)
+    assert empty and len(empty) == 0
+
+
+def test_errors_of_a_mount_are_those_of_the_library(store, tmp_path):
+    if not find_command():
+        pytest.skip("needs the command cairn")
+    version = save(store, {"a": "1"})
+    with pytest.raises(cairn.NotFoundError) as raised:
+        version.mount(tmp_path / "none").__enter__()
+    assert raised.value.hint.startswith("mkdir") and raised.value.causes
+    (tmp_path / "file").touch()
+    with pytest.raises(cairn.CairnError, match="is not a directory"):
+        version.mount(tmp_path / "file").__enter__()
+
+
+def test_a_store_that_is_gone_is_an_error_everywhere(store):
+    version = save(store, {"a": "1"})
+    shutil.rmtree(store.root)
+    for call in (
+        store.artifacts,
+        store.verify,
+        lambda: store.version("images"),
+    ):
+        with pytest.raises(cairn.NotFoundError, match="is not a cairn store"):
+            call()
+    for call in (lambda: version.read_bytes("a"), lambda: save(store, {"a": "2"}), lambda: pickle.loads(pickle.dumps(store))):
+        with pytest.raises(cairn.CairnError):
+            call()
+
+
+def test_an_alias_that_is_not_there_has_a_hint_that_fits(store):
+    version = save(store, {"a": "1"})
+    with pytest.raises(cairn.RefusedError) as raised:
+        version.remove_alias("prod")
+    assert "Version.aliases" in raised.value.hint
+    with pytest.raises(cairn.UsageError, match="is not a regular file") as raised:
+        cairn.Artifact("x").add_file(".")
+    assert raised.value.hint == "a directory is added by add_dir"
+
+
 def test_files_have_numbers(store):
     version = save(store, {"a/1": "1", "a/b/2": "2", "a-": "x", "c": "3"})
     assert version.file_numbers() == range(4) == version.file_numbers("")
@@ -556,3 +627,72 @@ except cairn.RefusedError:
     os.close(terminal)
     os.close(other)
     assert done.returncode == 0 and (b"scores" in shown) == installed, shown
+
+
+def test_versions_are_copied_deleted_and_expire(store, tmp_path):
+    artifact = cairn.Artifact("images", "dataset", "two", {"n": 2}, tags=["raw"])
+    artifact.add_bytes("a", "1")
+    version = cairn.Run(store, "maker").log_artifact(artifact)
+    cairn.Run(store, "reader").use_artifact(version)
+    assert (version.made_by(), version.used_by(), version.source) == (["maker"], ["reader"], None)
+    copy = version.copy("golden", aliases=["prod"])
+    assert (copy.source, copy.digest, copy.type) == ("images:v0", version.digest, "dataset")
+    assert (copy.description, copy.metadata, copy.tags, copy.aliases) == ("two", {"n": 2}, ["raw"], ["latest", "prod"])
+    assert copy.made_by() == [] and version.copy("golden") == copy
+    elsewhere = version.copy("images", cairn.Store.init(tmp_path / "other"))
+    assert elsewhere.store.root != store.root and elsewhere.read_bytes("a") == b"1" and elsewhere.source is None
+    with pytest.raises(cairn.RefusedError, match="prod"):
+        copy.delete()
+    copy.delete(force=True)
+    assert not store.exists("golden") and store.exists("images")
+    with pytest.raises(cairn.CairnError):
+        copy.delete()
+    version.ttl = datetime.timedelta(hours=1)
+    assert version.ttl == datetime.timedelta(hours=1)
+    with pytest.raises(cairn.UsageError):
+        version.ttl = datetime.timedelta(0)
+    version.ttl = None
+    assert version.ttl is None
+
+
+def test_a_preview_stores_nothing(store, tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a").write_text("one")
+    artifact = cairn.Artifact("images")
+    artifact.add_dir("d")
+    artifact.add_bytes("b", "b")
+    preview = artifact.preview(store)
+    assert (preview.file_count, preview.size, [e.path for e in preview.files()]) == (2, 4, ["a", "b"])
+    assert store.artifacts() == [] and artifact.save(store).digest == preview.digest
+
+
+def test_references_are_skipped_or_linked(store, tmp_path):
+    (tmp_path / "far").write_text("far")
+    artifact = cairn.Artifact("images")
+    artifact.add_bytes("near", "near")
+    artifact.add_reference(f"file://{tmp_path}/far")
+    version = artifact.save(store)
+    assert sorted(os.listdir(version.download("all"))) == ["far", "near"]
+    assert os.listdir(version.download("some", references="skip")) == ["near"]
+    assert version.download("links", references="link").joinpath("far").readlink() == tmp_path / "far"
+    with pytest.raises(cairn.UsageError, match="expected fetch, skip or link"):
+        version.download("no", references="none")
+
+
+def test_special_files_and_the_store_itself_are_not_content(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("CAIRN_CACHE_DIR", str(tmp_path / "cache"))
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a").write_text("a")
+    artifact = cairn.Artifact("all")
+    artifact.add_dir(tmp_path, skip_special=True)
+    assert [e.path for e in artifact.save(store).files()] == ["a"], "the store in it is left out"
+    for own in (store.root, store.root / "packs"):
+        artifact = cairn.Artifact("own")
+        artifact.add_dir(own)
+        with pytest.raises(cairn.UsageError, match="belongs to the store itself"):
+            artifact.save(store)
+    artifact = cairn.Artifact("large")
+    artifact.add_bytes("large", b"x" * (1 << 20))
+    again = cairn.Artifact("again")
+    again.add_file(artifact.save(store).local_path("large"))
+    assert again.save(store).size == 1 << 20

@@ -230,7 +230,7 @@ def test_a_run_of_wandb_is_attached(store, tmp_path, monkeypatch):
         assert used.name == "model:v0" and used.get_entry("weights.pt").size == 7
         with pytest.raises(ValueError, match="does not match"):
             attached.use_artifact("model:best", type="dataset")
-        with pytest.raises(cairn.UsageError):
+        with pytest.raises(wandb.errors.ArtifactFinalizedError):
             attached.upsert_artifact(own)
     version = store.version("model:best")
     assert logged.name == version.qualified_name == "model:v0" and version.run_id == "abc123"
@@ -245,6 +245,38 @@ def test_a_run_of_wandb_is_attached(store, tmp_path, monkeypatch):
     }
     assert more == {"aliases": ["best", "latest"], "tags": ["t"]} and theirs.type == "model"
     assert theirs.metadata["cairn"]["version"] == "model:v0" and theirs.metadata["lr"] == 0.1
+
+
+def test_attached_runs_make_a_version_together_and_link_it(store, tmp_path, monkeypatch):
+    real, run = wandb_run(tmp_path, monkeypatch, id="abc123", group="g")
+    there = []
+    monkeypatch.setattr(run, "log_artifact", lambda a, **more: there.append(("log", a, more)))
+    monkeypatch.setattr(run, "link_artifact", lambda a, path, aliases: there.append(("link", a, path, aliases)))
+    (tmp_path / "a").write_text("a")
+    with wandb.attach(run, store) as attached:
+        theirs = real.Artifact("together", "dataset")
+        theirs.add_file(str(tmp_path / "a"))
+        assert attached.upsert_artifact(theirs) is theirs
+        own = wandb.Artifact("together", "dataset")
+        with own.new_file("b") as f:
+            f.write("b")
+        attached.upsert_artifact(own, aliases=["best"], distributed_id="g")
+        assert there == [] and not store.exists("together")
+        last = wandb.Artifact("together", "dataset")
+        assert attached.finish_artifact(last, distributed_id="g") is last and last.name == "together:v0"
+        version = store.version("together:best")
+        assert [e.path for e in version.files()] == ["a", "b"]
+        (done, reference, more), *_ = there
+        assert done == "log" and more == {"aliases": None}
+        assert [e.ref for e in reference.manifest.entries.values()] == [
+            f"cairn://{store.root}/together:v0@{version.digest}"
+        ]
+        attached.link_artifact(last, "wandb-registry-data/Golden", aliases=["production"])
+        assert there[1:] == [("link", reference, "wandb-registry-data/Golden", ["production"])]
+        attached.link_artifact(wandb.Artifact("new", "dataset"), "Golden")
+        assert [what for what, *_ in there[2:]] == ["log", "link"] and store.exists("new:v0")
+        attached.link_artifact(wandb.Api().artifact("together"), "Second")
+        assert [what for what, *_ in there[4:]] == ["link"], "it was logged by this run"
 
 
 class FakeRun:

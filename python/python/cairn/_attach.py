@@ -39,6 +39,7 @@ class AttachedRun:
     def __init__(self, run: Any, store: Store) -> None:
         self.wandb_run, self.store = run, store
         self._run = _Run(store, run.id, run.group or None, run.job_type or None)
+        self._references: dict[str, Any] = {}  # what W&B got, by version
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.wandb_run, name)
@@ -59,26 +60,61 @@ class AttachedRun:
         tags: list[str] | None = None,
     ) -> Any:
         """Publishes an artifact of W&B, one of `cairn.wandb`, or a path in the store, and logs a reference to it."""
-        artifact = _draft(artifact_or_path, name or f"run-{self._run.id}-{_base_name(artifact_or_path)}", type)
-        version = self._run.log_artifact(artifact, _own(aliases), list(tags or []))
-        self.wandb_run.log_artifact(_reference(version), aliases=aliases, tags=tags)
-        from .wandb import Artifact
+        draft = self._draft(artifact_or_path, name, type)
+        version = self._run.log_artifact(draft, _own(aliases), list(tags or []))
+        self._log(version, aliases=aliases, tags=tags)
+        return _logged(artifact_or_path, version)
 
-        if isinstance(artifact_or_path, Artifact):
-            return artifact_or_path._finish(version)
-        return Artifact._of(version)
+    def _draft(self, given: Any, name: str | None, type: str | None) -> cairn.Artifact:
+        return _draft(given, name or f"run-{self._run.id}-{_base_name(given)}", type)
 
-    def upsert_artifact(self, artifact_or_path: Any, *args: Any, **named: Any) -> Any:
-        raise UsageError(
-            "an attached run makes no version together with others",
-            hint="cairn.Run.upsert_artifact and finish_artifact do; log the finished version with log_version",
-        )
+    def _log(self, version: Version, **more: Any) -> None:
+        reference = self._references[version.qualified_name] = _reference(version)
+        self.wandb_run.log_artifact(reference, **more)
 
-    finish_artifact = upsert_artifact
+    def upsert_artifact(
+        self,
+        artifact_or_path: Any,
+        name: str | None = None,
+        type: str | None = None,
+        aliases: list[str] | None = None,
+        distributed_id: str | None = None,
+    ) -> Any:
+        """Contributes to a version that several runs make together. W&B gets a reference when it is finished."""
+        draft = self._draft(artifact_or_path, name, type)
+        draft.annotate(aliases=_own(aliases))
+        self._run.upsert_artifact(draft, distributed_id)
+        return artifact_or_path
+
+    def finish_artifact(
+        self,
+        artifact_or_path: Any,
+        name: str | None = None,
+        type: str | None = None,
+        aliases: list[str] | None = None,
+        distributed_id: str | None = None,
+    ) -> Any:
+        """Makes one version of all contributions, and logs a reference to it."""
+        draft = self._draft(artifact_or_path, name, type)
+        draft.annotate(aliases=_own(aliases))
+        version = self._run.finish_artifact(draft, distributed_id)
+        self._log(version, aliases=aliases)
+        return _logged(artifact_or_path, version)
 
     def log_version(self, version: Version, aliases: list[str] | None = None) -> None:
         """Logs a reference to a version that exists in the store."""
-        self.wandb_run.log_artifact(_reference(version), aliases=aliases)
+        self._log(version, aliases=aliases)
+
+    def link_artifact(self, artifact: Any, target_path: str, aliases: list[str] | None = None) -> Any:
+        """Links the reference in W&B, where the registries are. An artifact that is not logged is logged first."""
+        from .wandb import Artifact
+
+        if not isinstance(artifact, Artifact) or artifact.is_draft():
+            artifact = self.log_artifact(artifact)
+        version = artifact._logged("link")
+        if version.qualified_name not in self._references:
+            self.log_version(version)
+        return self.wandb_run.link_artifact(self._references[version.qualified_name], target_path, aliases)
 
     def use_artifact(
         self, artifact_or_name: Any, type: str | None = None, aliases: Any = None, use_as: str | None = None
@@ -87,7 +123,7 @@ class AttachedRun:
         from .wandb import Artifact
 
         if isinstance(artifact_or_name, Artifact):
-            version = artifact_or_name._logged()
+            version = artifact_or_name._logged("use")
         elif getattr(self.wandb_run, "offline", False):
             version = self.store.version(str(artifact_or_name).rpartition("/")[2])
         else:
@@ -107,10 +143,10 @@ def attach(run: Any, store: Store | str | os.PathLike[str] | None = None) -> Att
             run.log({"loss": 0.5})                       # a curve, in W&B
             run.log_artifact("weights.pt", name="model", type="model")   # bytes here, a reference in W&B
     """
-    from .wandb import _open_store
+    from .wandb._store import open_store
 
     if store is None:
-        store = _open_store()
+        store = open_store()
     return AttachedRun(run, store if isinstance(store, Store) else Store(store))
 
 
@@ -120,6 +156,13 @@ def _base_name(given: Any) -> str:
 
 def _own(aliases: list[str] | None) -> list[str]:
     return [alias for alias in aliases or [] if alias != "latest"]
+
+
+def _logged(given: Any, version: Version) -> Any:
+    """The artifact that was given, if it is one of `cairn.wandb`; else a new one."""
+    from .wandb import Artifact
+
+    return given._finish(version) if isinstance(given, Artifact) else Artifact._of(version)
 
 
 def _draft(given: Any, name: str, type: str | None) -> cairn.Artifact:

@@ -82,10 +82,10 @@ def import_artifacts(
     where it comes from (`metadata["wandb"]["source"]`); what was imported before is not imported again. Numbers are
     cairn's own: they differ where W&B's have gaps.
     """
-    from .wandb import _open_store
+    from .wandb._store import open_store
 
     if not isinstance(store, Store):
-        store = _open_store() if store is None else Store(store)
+        store = open_store() if store is None else Store(store)
     names, types, done = set(names), set(types), {}
     if isinstance(source, (str, os.PathLike)):
         found = _of_directory(Path(source), names, types)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ._cairn import Version
-from .errors import CairnError, UsageError
+from .errors import CairnError, UsageError, _of_library
 
 
 def find_command() -> str | None:
@@ -28,9 +29,18 @@ def _cairn(*args: str) -> None:
             "a mount needs the command cairn, and there is none",
             hint="install it (`cargo install --path .`), or set CAIRN_COMMAND to its path",
         )
-    done = subprocess.run([command, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run([command, "--json", *args], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
-        raise CairnError(f"`cairn {args[0]}` failed", causes=[done.stderr.strip()])
+        raise _error_of(args[0], done.stderr)
+
+
+def _error_of(action: str, said: str) -> CairnError:
+    """The error that the command reported, as the library's."""
+    try:
+        e = json.loads(said.strip().splitlines()[-1])
+        return _of_library(e["kind"], e["error"], e["causes"], e["hint"], e["exit"], None, json.dumps(e["detail"]))
+    except (ValueError, LookupError, TypeError):
+        return CairnError(f"`cairn {action}` failed", causes=[said.strip()])
 
 
 @contextlib.contextmanager

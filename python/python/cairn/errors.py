@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ._terms import in_python
+
 
 class CairnError(Exception):
     """Any error of the store.
@@ -129,6 +131,6 @@ def _of_library(
     made = _BY_KIND.get(kind, CairnError)
     if kind == "conflict" and data:
         made = _BY_DETAIL.get(data["type"], made)
-    error = made(message, causes, hint, data, errno)
+    error = made(message, causes, hint and in_python(hint), data, errno)
     error.exit_status = exit_status
     return error

@@ -8,7 +8,7 @@ from typing import Any
 
 import cairn
 
-from ._cairn import Classes
+from .._cairn import Classes
 
 
 class _Makes(type):

@@ -13,6 +13,7 @@
 use crate::disk;
 use crate::error::Result;
 use crate::lock::{self, HolderStatus, LockFile, LockRecord, Purpose};
+use crate::locks::Mutex;
 use crate::store::Store;
 use crate::types::{ArtifactName, Token, VersionNumber};
 use std::collections::{HashMap, HashSet};
@@ -25,6 +26,9 @@ const WANTED: &str = ".wanted";
 const FEW: usize = 4;
 /// How long a holder has to give a pin back: some rounds of its housekeeping.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a holder tries to remove its directory, and the pause between two attempts.
+const REMOVALS: u32 = 5;
+const REMOVAL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A holder of pins, until it is dropped. Dropping it removes its remaining pins.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ pub struct Pins {
     dir: PathBuf,
     /// A forked child does not remove its parent's pins.
     pid: u32,
-    _holder: LockFile,
+    holder: Mutex<Option<LockFile>>,
 }
 
 impl Pins {
@@ -44,8 +48,17 @@ impl Pins {
     pub fn hold(store: &Store, purpose: &Purpose<'_>) -> Result<Pins> {
         let dir = store.layout().pin_holder(&Token::fresh());
         store.disk().create_dir(&dir)?;
-        match LockFile::take_at(store, dir.join(HOLDER), purpose) {
-            Ok(holder) => Ok(Pins { store: store.clone(), dir, pid: std::process::id(), _holder: holder }),
+        let take = || LockFile::take_at(store, dir.join(HOLDER), purpose);
+        let taken = match take() {
+            // This process rested for a long time, and a collection removed the empty directory.
+            Err(e) if e.errno() == Some(libc::ENOENT) => store.disk().create_dir(&dir).and_then(|_| take()),
+            taken => taken,
+        };
+        match taken {
+            Ok(holder) => {
+                let holder = Mutex::new(Some(holder));
+                Ok(Pins { store: store.clone(), dir, pid: std::process::id(), holder })
+            }
             Err(e) => {
                 let _ = store.disk().remove_dir(&dir); // else `gc` does
                 Err(e)
@@ -94,7 +107,15 @@ impl Pins {
         for name in disk::list(&self.dir).unwrap_or_default() {
             let _ = self.store.disk().remove_file(&self.dir.join(name));
         }
-        let _ = self.store.disk().remove_dir(&self.dir);
+        // NFS keeps a removed file in its directory, under another name, until it is closed.
+        drop(self.holder.lock().take());
+        for _ in 0..REMOVALS {
+            match self.store.disk().remove_dir(&self.dir) {
+                // The heartbeat has the file open at this moment.
+                Err(e) if e.errno() == Some(libc::ENOTEMPTY) => std::thread::sleep(REMOVAL_INTERVAL),
+                _ => return,
+            }
+        }
     }
 }
 
@@ -156,6 +177,9 @@ pub(crate) struct AllPins {
     pub versions: Vec<(ArtifactName, VersionNumber)>,
     /// The directories of dead holders.
     pub dead: Vec<PathBuf>,
+    /// Empty directories: of a process that is about to become a holder, or of one that was stopped before or after
+    /// it was one.
+    pub empty: Vec<PathBuf>,
 }
 
 /// Every pin. Takes some seconds if a holder is on another host, because its lock must be watched.
@@ -164,6 +188,7 @@ pub(crate) struct AllPins {
 /// I/O.
 pub(crate) fn all(store: &Store) -> Result<AllPins> {
     let pins = store.layout().pins();
+    let mut all = AllPins::default();
     let mut holders = Vec::new();
     for holder in disk::list(&pins)? {
         let dir = pins.join(&holder);
@@ -175,7 +200,9 @@ pub(crate) fn all(store: &Store) -> Result<AllPins> {
             names => names?,
         };
         let pinned: Vec<_> = names.iter().filter_map(|name| parse_pin(name.to_str()?)).collect();
-        if !pinned.is_empty() {
+        if names.is_empty() {
+            all.empty.push(dir);
+        } else if !pinned.is_empty() || names.iter().any(|name| name == HOLDER) {
             holders.push((dir.join(HOLDER), pinned));
         }
     }
@@ -183,7 +210,6 @@ pub(crate) fn all(store: &Store) -> Result<AllPins> {
     let judged = lock::judge(store, &files)?.into_iter();
     let dead = judged.filter(|lock| lock.status == HolderStatus::Dead && lock.record.is_some());
     let dead: HashSet<PathBuf> = dead.map(|lock| lock.path).collect();
-    let mut all = AllPins::default();
     for (file, pinned) in holders {
         if !dead.contains(&file) {
             all.versions.extend(pinned);

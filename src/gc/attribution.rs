@@ -1,15 +1,15 @@
 //! Why content is garbage: which removed versions named it. For the report only.
 
 use super::batch::Item;
-use super::marks::{Digests, Marks};
+use super::marks::Digests;
 use super::prefixes::Prefixes;
 use super::report::GcReport;
-use super::roots::Removals;
+use super::roots::{Marker, Removals};
 use super::survey::PackUse;
 use crate::catalog::Version;
 use crate::error::Result;
 use crate::manifest::{Node, Tree};
-use crate::objects::{BlobKind, StoredFile};
+use crate::objects::{BlobKind, PackBlobs, StoredFile};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::types::{ArtifactName, Digest};
@@ -37,13 +37,16 @@ impl Garbage {
     pub(super) fn add_packs<'a>(
         &mut self,
         store: &Store,
-        marks: &Marks,
+        Marker { marks, recipes, .. }: &Marker<'_>,
         packs: impl Iterator<Item = &'a PackUse>,
     ) -> Result<()> {
         for pack in packs {
-            let file = StoredFile { path: store.layout().pack(&pack.name), name: Some(pack.name), size: pack.size };
-            let contents = store.objects().list_pack(&file, &mut Vec::new())?;
-            for (digest, kind, _) in contents.blobs.iter().filter(|(digest, kind, _)| !marks.needs(digest, *kind)) {
+            let read = match recipes.blobs_of(&pack.name) {
+                Some(_) => Vec::new(),
+                None => read_blobs(store, pack)?,
+            };
+            let blobs = recipes.blobs_of(&pack.name).unwrap_or(&read);
+            for (digest, kind, _) in blobs.iter().filter(|(digest, kind, _)| !marks.needs(digest, *kind)) {
                 match kind {
                     BlobKind::Content => self.content.insert(digest),
                     BlobKind::Recipe => {} // its content takes no space of its own
@@ -103,4 +106,9 @@ impl Garbage {
             report.removed.entry(name.clone()).or_default().add(size);
         }
     }
+}
+
+fn read_blobs(store: &Store, pack: &PackUse) -> Result<PackBlobs> {
+    let file = StoredFile { path: store.layout().pack(&pack.name), name: Some(pack.name), size: pack.size };
+    Ok(store.objects().list_pack(&file, &mut Vec::new())?.blobs)
 }

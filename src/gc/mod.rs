@@ -38,11 +38,15 @@ use batch::{Batch, Item};
 use history::History;
 use roots::{Marker, Removals};
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use survey::Survey;
 use tokens::{Settled, purpose};
+
+/// How long a directory of pins must have been empty, in seconds.
+const EMPTY_PINS: i64 = 60 * 60;
 
 /// How a collection works.
 #[derive(Clone, Debug)]
@@ -150,7 +154,7 @@ fn plan(
     plan.rewrite.iter().for_each(|pack| report.rewritten.add(pack.size));
     report.written.bytes = plan.rewrite.iter().map(|pack| pack.kept).sum();
     let mut garbage = Garbage::default();
-    garbage.add_packs(store, &marker.marks, plan.dead.iter().chain(&plan.rewrite))?;
+    garbage.add_packs(store, marker, plan.dead.iter().chain(&plan.rewrite))?;
     survey.unneeded_objects(store, &marker.marks, report, progress, &mut |items| {
         garbage.add_objects(&items);
         Ok(())
@@ -186,7 +190,7 @@ fn move_unneeded(
     };
     let mut survey = Survey::of_packs(store, &marker.marks, &marker.recipes, report, progress)?;
     let plan = survey.plan(report);
-    garbage.add_packs(store, &marker.marks, plan.dead.iter().chain(&plan.rewrite))?;
+    garbage.add_packs(store, marker, plan.dead.iter().chain(&plan.rewrite))?;
     take(plan.dead.iter().map(|pack| Item::Pack(pack.name)).collect())?;
     survey.unneeded_objects(store, &marker.marks, report, progress, &mut |items| {
         garbage.add_objects(&items);
@@ -222,6 +226,7 @@ fn sweep(
     // G6: wait until this host sees every committed record.
     wait(bound, &options.progress)?;
     // G7.
+    marker.recipes.forget_blobs();
     marker.mark()?;
     for (token, record) in &settled.committed {
         // A token that ended meanwhile has published its record, and the mark has seen it; or its record can never be
@@ -232,6 +237,7 @@ fn sweep(
     }
     marker.mark_sources()?;
     marker.marks.settle();
+    remove_empty_pins(store, &own, &marker.empty_pins)?;
     // G8.
     if settled.is_complete() {
         own.empty(rest, &marker.marks, report, &options.progress)?;
@@ -308,6 +314,22 @@ fn remains(
     for (token, record) in records {
         if !is_published(&token) {
             remove_record(store, &record)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes directories of pins that have been empty for a long time by the store's own clock: no process is about to
+/// hold pins there.
+fn remove_empty_pins(store: &Store, own: &Batch<'_>, empty: &[PathBuf]) -> Result<()> {
+    if empty.is_empty() {
+        return Ok(());
+    }
+    let now = own.now()?;
+    for dir in empty {
+        if disk::lstat_revalidated(dir)?.is_some_and(|meta| meta.mtime() + EMPTY_PINS <= now) {
+            // Not if something is in it by now.
+            let _ = store.disk().remove_dir(dir);
         }
     }
     Ok(())

@@ -59,6 +59,8 @@ pub(super) struct Marker<'a> {
     pub(super) published: HashSet<Token>,
     /// Directories of pins whose holders are dead.
     pub(super) dead_pins: Vec<PathBuf>,
+    /// Directories of pins without a holder.
+    pub(super) empty_pins: Vec<PathBuf>,
     /// Drafts with contributions that are not finished.
     pub(super) open_drafts: u64,
 }
@@ -75,6 +77,7 @@ impl<'a> Marker<'a> {
             versions: HashSet::new(),
             published: HashSet::new(),
             dead_pins: Vec::new(),
+            empty_pins: Vec::new(),
             open_drafts: 0,
         }
     }
@@ -132,6 +135,7 @@ impl<'a> Marker<'a> {
     fn relied_on(&mut self) -> Result<Vec<(ArtifactName, VersionNumber)>> {
         let pins = pins::all(self.store)?;
         self.dead_pins = pins.dead;
+        self.empty_pins = pins.empty;
         let mut out = pins.versions;
         for token in txn::tokens(self.store)? {
             out.extend(txn::bases(self.store, &token)?);

@@ -10,7 +10,7 @@ use super::marks::{Digests, Marks};
 use super::report::GcReport;
 use crate::disk::{self, Dir};
 use crate::error::Result;
-use crate::objects::{BlobKind, BlobSet, Damage, KnownDamage, RecipesInPacks, SMALL_MAX, StoredFile};
+use crate::objects::{BlobKind, BlobSet, Damage, KnownDamage, PackBlobs, RecipesInPacks, SMALL_MAX, StoredFile};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::threads;
@@ -118,7 +118,7 @@ impl Survey {
         packs.iter().for_each(|(file, _)| progress.add_total(1, file.size));
         for some in packs.chunks(PACKS_AT_ONCE) {
             progress.check_cancelled()?;
-            let read = |(file, written): &(StoredFile, i64)| read_pack(store, file, *written);
+            let read = |(file, written): &(StoredFile, i64)| read_pack(store, recipes, file, *written);
             for pack in threads::map(threads::count(), some, read)? {
                 progress.add_done(1, pack.size);
                 survey.add(store, &wanted, pack, &mut suspect, report)?;
@@ -313,13 +313,16 @@ struct PackRead {
 }
 
 enum Found {
-    Blobs(Vec<(Digest, BlobKind, u32)>),
+    Blobs(PackBlobs),
     /// Another collection moved it.
     Gone,
     Damaged(String),
 }
 
-fn read_pack(store: &Store, file: &StoredFile, written: i64) -> Result<PackRead> {
+fn read_pack(store: &Store, known: &RecipesInPacks, file: &StoredFile, written: i64) -> Result<PackRead> {
+    if let Some(blobs) = file.name.and_then(|name| known.blobs_of(&name)) {
+        return Ok(PackRead { name: file.name, size: file.size, written, found: Found::Blobs(blobs.to_vec()) });
+    }
     let mut damage = Vec::new();
     let blobs = store.objects().list_pack(file, &mut damage)?.blobs;
     let found = match damage.into_iter().next() {

@@ -86,7 +86,7 @@ pub use pack::{BlobKind, SMALL_MAX};
 pub use put_back::Trash;
 pub use read::Content;
 pub use recipe::{COMPOSED_MIN, RecipeSource};
-pub use recipes_in_packs::{RecipesInPacks, unreadable_recipe};
+pub use recipes_in_packs::{PackBlobs, RecipesInPacks, unreadable_recipe};
 pub use rewrite::{BlobSet, Rewritten};
 pub use salvage::Salvaged;
 pub use search::SearchDepth;

@@ -10,17 +10,34 @@ use super::pack::BlobKind;
 use super::pack_file::PackFile;
 use super::recipe::RecipeSource;
 use crate::error::{Error, Result, show_path};
+use crate::threads;
 use crate::types::Digest;
 use std::collections::{HashMap, HashSet};
 
 /// How often the packs are listed, if another collection moves them meanwhile.
 const LISTINGS: usize = 16;
+/// How many packs are read before what they have is taken over.
+const PACKS_AT_ONCE: usize = 8;
+/// How many blobs of packs in place are kept: 20 MiB.
+const MAX_KEPT: usize = 1 << 19;
+
+/// What a pack has: digest, kind and stored length of each blob, in the order of its footer.
+pub type PackBlobs = Vec<(Digest, BlobKind, u32)>;
 
 /// The recipes of packs in place and in the trash. It grows: packs that were read are not read again.
 #[derive(Debug, Default)]
 pub struct RecipesInPacks {
     packs: HashSet<Digest>,
     of: HashMap<Digest, Vec<FoundRecipe>>,
+    /// The blobs of packs in place, so that their footers are not read again, up to [`MAX_KEPT`] blobs.
+    blobs: HashMap<Digest, PackBlobs>,
+    kept: usize,
+}
+
+/// What is in one pack.
+struct PackRecipes {
+    recipes: Vec<(Digest, FoundRecipe)>,
+    blobs: PackBlobs,
 }
 
 /// A recipe in a pack.
@@ -33,6 +50,27 @@ struct FoundRecipe {
 }
 
 impl RecipesInPacks {
+    /// The blobs of a pack, if it was in place when its footer was read and they were kept. A pack's name decides what
+    /// is in it.
+    pub fn blobs_of(&self, pack: &Digest) -> Option<&[(Digest, BlobKind, u32)]> {
+        self.blobs.get(pack).map(Vec::as_slice)
+    }
+
+    /// Keeps no blobs any more.
+    pub fn forget_blobs(&mut self) {
+        self.blobs = HashMap::new();
+        self.kept = MAX_KEPT;
+    }
+
+    fn add(&mut self, pack: Digest, is_in_place: bool, found: PackRecipes) {
+        self.packs.insert(pack);
+        found.recipes.into_iter().for_each(|(digest, found)| self.of.entry(digest).or_default().push(found));
+        if is_in_place && self.kept + found.blobs.len() <= MAX_KEPT {
+            self.kept += found.blobs.len();
+            self.blobs.insert(pack, found.blobs);
+        }
+    }
+
     /// The contents that are composed.
     pub fn contents(&self) -> impl Iterator<Item = &Digest> {
         self.of.keys()
@@ -72,18 +110,25 @@ impl Objects {
             // A collection may move a pack to the trash or back while they are listed.
             let mut packs = self.stored_packs()?;
             packs.extend(self.packs_in_place()?);
-            for file in packs {
-                let Some(name) = file.name.filter(|name| !known.packs.contains(name)) else { continue };
-                match self.recipes_of(&file, &name) {
-                    Ok(recipes) => {
-                        known.packs.insert(name);
-                        recipes.into_iter().for_each(|(digest, found)| known.of.entry(digest).or_default().push(found));
+            packs.retain(|file| file.name.is_some_and(|name| !known.packs.contains(&name)));
+            for some in packs.chunks(PACKS_AT_ONCE) {
+                let read = |file: &StoredFile| {
+                    let Some(name) = file.name else { return Ok(Ok(None)) };
+                    match self.recipes_of(file, &name) {
+                        Err(Miss::Io(e)) if !is_unreadable(&e) => Err(e),
+                        found => Ok(found.map(|found| Some((name, file.path == self.layout().pack(&name), found)))),
                     }
-                    Err(Miss::Gone) => is_complete = false,
-                    Err(Miss::Io(e)) if !is_unreadable(&e) => return Err(e),
-                    Err(_) if !all => {}
-                    Err(Miss::Wrong(why) | Miss::Incomplete(why)) => return Err(unknown_recipes(&name, why)),
-                    Err(Miss::Io(e)) => return Err(unknown_recipes(&name, format!("{e:#}"))),
+                };
+                for (file, found) in some.iter().zip(threads::map(threads::count(), some, read)?) {
+                    match found {
+                        Ok(Some((name, ..))) if known.packs.contains(&name) => {} // it is in the trash too
+                        Ok(Some((name, is_in_place, found))) => known.add(name, is_in_place, found),
+                        Ok(None) => {}
+                        Err(Miss::Gone) => is_complete = false,
+                        Err(_) if !all => {}
+                        Err(Miss::Wrong(why) | Miss::Incomplete(why)) => return Err(unknown_recipes(file, why)),
+                        Err(Miss::Io(e)) => return Err(unknown_recipes(file, format!("{e:#}"))),
+                    }
                 }
             }
             if is_complete {
@@ -181,7 +226,9 @@ impl Objects {
         for file in packs {
             let Some(name) = file.name else { continue };
             match self.recipes_of(file, &name) {
-                Ok(found) => out.extend(found.into_iter().filter_map(|(digest, f)| Some((digest, f.sources.ok()?)))),
+                Ok(found) => {
+                    out.extend(found.recipes.into_iter().filter_map(|(digest, f)| Some((digest, f.sources.ok()?))))
+                }
                 Err(Miss::Io(e)) if !is_unreadable(&e) => return Err(e),
                 Err(_) => {}
             }
@@ -217,7 +264,7 @@ impl Objects {
         Ok(is_right && !damage.has(&DamagedItem::Object(source.digest)))
     }
 
-    fn recipes_of(&self, pack: &StoredFile, name: &Digest) -> ReadAttempt<Vec<(Digest, FoundRecipe)>> {
+    fn recipes_of(&self, pack: &StoredFile, name: &Digest) -> ReadAttempt<PackRecipes> {
         let file = PackFile::open(pack.path.clone())?;
         let (footer, _) = file.footer(name)?;
         let is_in_place = pack.path == self.layout().pack(name);
@@ -232,11 +279,13 @@ impl Objects {
             };
             out.push((blob.digest, FoundRecipe { pack: *name, is_in_place, sources }));
         }
-        Ok(out)
+        let blobs = footer.blobs.iter().map(|blob| (blob.digest, blob.kind, blob.len)).collect();
+        Ok(PackRecipes { recipes: out, blobs })
     }
 }
 
-fn unknown_recipes(pack: &Digest, why: String) -> Error {
+fn unknown_recipes(pack: &StoredFile, why: String) -> Error {
+    let pack = pack.name.map_or_else(|| show_path(&pack.path), |name| name.to_string());
     Error::damaged(format!("pack {pack} cannot be read, and it may have recipes of composed content"))
         .with_cause(why)
         .with_hint("`cairn verify --repair` stores again what it has")

@@ -1,5 +1,5 @@
 //! Where packed blobs are: whether location hints lead to what they say (F11), and whether a version lists packs that
-//! have all its nodes (F16).
+//! have all its nodes, in the order that it says (F16).
 
 use super::report::{Finding, VerifyReport, code};
 use super::root::ManifestOwner;
@@ -64,6 +64,8 @@ pub(super) struct PlaceCheck {
     numbers: HashMap<Vec<u32>, u32>,
     /// Which of the sets the nodes of each subtree have.
     below: HashMap<Digest, PackSets>,
+    /// Of each pack, the sets of packs that have a node which a node of it names.
+    named: HashMap<u32, BTreeSet<u32>>,
     /// Nodes with wrong hints.
     wrong: HashSet<Digest>,
 }
@@ -119,7 +121,14 @@ impl PlaceCheck {
         let own = places.of_node.get(digest).map(|packs| self.number(packs));
         let mut all: BTreeSet<u32> = own.into_iter().collect();
         let mut shared: Option<PackSets> = None;
-        for below in children.filter_map(|child| self.below.get(child)) {
+        let children: Vec<_> = children.collect();
+        for packs in children.iter().filter_map(|child| places.of_node.get(child)) {
+            let set = self.number(packs);
+            for pack in places.of_node.get(digest).into_iter().flatten() {
+                self.named.entry(*pack).or_default().insert(set);
+            }
+        }
+        for below in children.into_iter().filter_map(|child| self.below.get(child)) {
             if shared.as_ref().is_some_and(|shared| Arc::ptr_eq(shared, below)) {
                 continue;
             }
@@ -142,13 +151,14 @@ impl PlaceCheck {
         number
     }
 
-    /// Checks that each node of a manifest is in one of the packs that are listed for it. If one of these is missing or
-    /// damaged, it reports nothing: a garbage collector has rewritten that pack, or it is a finding of its own.
+    /// Checks that each node of a manifest is in one of the packs that are listed for it, and that each of the last
+    /// `chained` packs names nodes in itself and in packs before it only. If one of the packs is missing or damaged, it
+    /// reports nothing: a garbage collector has rewritten that pack, or it is a finding of its own.
     pub fn listed(
         &self,
         places: &Places,
         root: &Digest,
-        listed: &[Digest],
+        (listed, chained): (&[Digest], usize),
         owner: &ManifestOwner,
         report: &mut VerifyReport,
     ) {
@@ -161,14 +171,31 @@ impl PlaceCheck {
             .filter(|set| !set.iter().any(|p| listed.contains(&p)))
             .filter_map(|set| set.first().copied())
             .collect();
-        if unlisted.is_empty() {
-            return;
-        }
-        let names = places.numbers.iter().filter(|(_, number)| unlisted.contains(number));
-        let mut names: Vec<String> = names.map(|(name, _)| format!("packs/{name}")).collect();
-        names.sort();
-        let why = format!("nodes of its manifest are in {}, which it does not list", names.join(", "));
+        let why = if unlisted.is_empty() {
+            let Some(at) = self.first_out_of_order(&listed, chained) else { return };
+            let of = places.numbers.iter().find(|(_, number)| *number == listed[at]).map(|(name, _)| name.to_string());
+            let of = of.unwrap_or_default();
+            format!(
+                "it says that patches added the last {chained} of its packs; one of them, packs/{of}, names nodes in \
+                 later packs"
+            )
+        } else {
+            let names = places.numbers.iter().filter(|(_, number)| unlisted.contains(number));
+            let mut names: Vec<String> = names.map(|(name, _)| format!("packs/{name}")).collect();
+            names.sort();
+            format!("nodes of its manifest are in {}, which it does not list", names.join(", "))
+        };
         let (what, affects) = (owner.to_string(), vec![owner.to_string()]);
         report.findings.push(Finding { code: code::UNLISTED, what, why, affects });
+    }
+
+    /// The first of the last `chained` packs with a node that names one which no pack up to there has, but a later one.
+    fn first_out_of_order(&self, listed: &[&u32], chained: usize) -> Option<usize> {
+        (listed.len().saturating_sub(chained)..listed.len()).find(|at| {
+            let has = |packs: &[&u32], set: &[u32]| packs.iter().any(|pack| set.contains(pack));
+            let named = self.named.get(listed[*at]).into_iter().flatten();
+            let mut sets = named.filter_map(|set| self.sets.get(*set as usize));
+            sets.any(|set| !has(&listed[..=*at], set) && has(&listed[*at + 1..], set))
+        })
     }
 }

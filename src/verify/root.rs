@@ -12,6 +12,8 @@ pub(super) struct OwnedManifest {
     pub tree: Tree,
     /// The packs that it lists.
     pub packs: Vec<Digest>,
+    /// How many of these, the last ones, were added by patches.
+    pub chained: usize,
     /// Whether its root's place hints are what was written.
     pub hints_whole: bool,
 }
@@ -36,12 +38,12 @@ impl ManifestOwner {
         Ok(match self {
             ManifestOwner::Version(version) => {
                 let file = version.manifest_file()?;
-                let (packs, hints_whole) = (file.packs().to_vec(), file.hints_whole());
-                OwnedManifest { tree: version.tree_of(&file), packs, hints_whole }
+                let (packs, chained, hints_whole) = (file.packs().to_vec(), file.chained(), file.hints_whole());
+                OwnedManifest { tree: version.tree_of(&file), packs, chained, hints_whole }
             }
             ManifestOwner::Contribution(_, contribution) => {
                 let packs = contribution.record.packs.clone();
-                OwnedManifest { tree: contribution.tree(store)?, packs, hints_whole: true }
+                OwnedManifest { tree: contribution.tree(store)?, packs, chained: 0, hints_whole: true }
             }
         })
     }

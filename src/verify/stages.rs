@@ -3,7 +3,7 @@
 use super::artifact_check::finding_of;
 use super::report::{Finding, VerifyReport, code};
 use crate::access::{self, Walk};
-use crate::catalog::draft::{Draft, DraftRecord};
+use crate::catalog::draft::{self, Draft, DraftRecord};
 use crate::catalog::stage::{DROPPED, StageRecord};
 use crate::disk;
 use crate::error::{Result, show_path};
@@ -72,12 +72,29 @@ fn check_marker(store: &Store, token: &Token, record: &StageRecord, report: &mut
             Ok(DraftRecord::Contribution(found)) if found.run.id == record.run.id => continue,
             Ok(DraftRecord::Contribution(found)) => format!("the contribution of run {}", found.run.id),
             Ok(_) => "not a contribution".to_owned(),
-            Err(_) => continue,
+            Err(_) => match other_draft(&draft, &contribution)? {
+                Some(other) => format!("a record of {other}"),
+                None => continue,
+            },
         };
         let why = format!("it names record {contribution}, which is {why}; the stage is of run {}", record.run.id);
         add(store, &path, why, report);
     }
     Ok(())
+}
+
+/// The draft of the same artifact, other than `draft`, that has a token's record.
+fn other_draft(draft: &Draft, token: &Token) -> Result<Option<Draft>> {
+    for other in draft::all(draft.store(), draft.artifact())? {
+        // What is wrong with a draft itself is a finding of its own.
+        if let Ok(other) = other
+            && other.id() != draft.id()
+            && disk::lstat(&other.log().join(token.record_name()))?.is_some()
+        {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
 }
 
 /// What does not follow the owner, group and mode of the store's directory is a note: it is not damage.

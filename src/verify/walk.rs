@@ -93,7 +93,7 @@ impl<'a> Manifests<'a> {
     }
 
     fn visit(&mut self, root: ManifestOwner, manifest: OwnedManifest) -> Result<()> {
-        let OwnedManifest { tree, packs, .. } = manifest;
+        let OwnedManifest { tree, packs, chained, .. } = manifest;
         let mut absent = Vec::new();
         for pack in &packs {
             if !self.has_pack(pack)? {
@@ -126,7 +126,7 @@ impl<'a> Manifests<'a> {
             }
             self.suspected.push(root);
         } else if let Some(present) = &self.present {
-            self.places.listed(&present.places, &tree.digest(), &packs, &root, self.report);
+            self.places.listed(&present.places, &tree.digest(), (&packs, chained), &root, self.report);
         }
         Ok(())
     }

@@ -325,3 +325,32 @@ fn set_old(path: &Path, seconds: u64) {
     let time = std::time::SystemTime::now() - Duration::from_secs(seconds);
     std::fs::File::open(path).unwrap().set_modified(time).unwrap();
 }
+
+#[test]
+fn what_holders_of_pins_left_goes_when_they_are_dead_or_it_has_been_empty_for_long() {
+    let test_store = start();
+    let pins = test_store.store_path().join("pins");
+    let held = |name: &str, holder: Option<&str>| {
+        let dir = pins.join(name);
+        std::fs::create_dir(&dir).unwrap();
+        if let Some(holder) = holder {
+            std::fs::write(dir.join("holder"), holder).unwrap();
+        }
+        dir
+    };
+    let purpose = cairn::internals::lock::Purpose { purpose: "mount", ..Default::default() };
+    let live = cairn::internals::pins::Pins::hold(&test_store.store(), &purpose).unwrap();
+    let of_live: Vec<_> = std::fs::read_dir(&pins).unwrap().map(|dir| dir.unwrap().path()).collect();
+    let record = std::fs::read_to_string(of_live[0].join("holder")).unwrap();
+    // A process that was killed while it held no pin: as a mount of the whole store that nothing used.
+    let dead = record.replace(&format!("\"pid\": {}", std::process::id()), "\"pid\": 4194303");
+    assert_ne!(dead, record);
+    let dead = held("11111111111111111111111111111111", Some(&dead));
+    let (old, young) = (held("22222222222222222222222222222222", None), held("33333333333333333333333333333333", None));
+    set_old(&old, 2 * 60 * 60);
+    gc(&test_store);
+    assert!(!dead.exists() && !old.exists() && young.exists() && of_live[0].exists());
+    // A holder that ends leaves nothing.
+    drop(live);
+    assert_eq!(names(pins), ["33333333333333333333333333333333"]);
+}

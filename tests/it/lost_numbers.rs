@@ -122,12 +122,16 @@ fn a_lost_number_is_listed_and_removable_and_gc_names_the_next_step() {
 
 #[test]
 fn repair_claims_a_lost_number_again_if_its_record_is_certain() {
-    for lost in [&[0][..], &[2], &[1, 3]] {
+    // Also of neighbours.
+    for lost in [&[0][..], &[2], &[1, 3], &[0, 1], &[1, 2], &[2, 3], &[0, 1, 2, 3]] {
         let test_store = with_versions(5);
         for number in lost {
             std::fs::remove_file(link(&test_store, *number)).unwrap();
         }
-        test_store.run(&["verify"], 1);
+        let found = text(&test_store.run(&["verify"], 1).stdout);
+        for number in lost {
+            assert!(found.contains(&format!("v{number} is missing, and v4 was published after it")), "{found}");
+        }
         test_store.run(&["verify", "--repair"], 0);
         for number in 0..5 {
             assert_eq!(test_store.ok(&["cat", &format!("x:v{number}"), "f"]), number.to_string());

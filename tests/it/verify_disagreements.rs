@@ -4,7 +4,7 @@
 use crate::crafted_stores::{self, behind};
 use crate::support::{TestStore, make_tree, random_bytes, text};
 use cairn::catalog::{Draft, RunRecord};
-use cairn::internals::manifest::{Edit, MemoryNodes, Node, RootNode, apply};
+use cairn::internals::manifest::{Edit, MemoryNodes, Node, NodeSink, RootNode, apply};
 use cairn::manifest::{Entry, Tree};
 use cairn::staging::{Resume, Stage};
 use cairn::types::{ArtifactName, Digest, DistributedId, RelPath, RunId};
@@ -259,11 +259,88 @@ fn records_and_markers_of_staging_directories_that_belong_elsewhere_are_found() 
     std::fs::write(of(&one, ".sealing"), format!("{token}\n")).unwrap();
     let (message, _) = found(&test_store, &["verify"], &["F17-stage"]);
     assert!(message.contains("the contribution of run other; the stage is of run one"), "{message}");
-    // A process that seals it does not take the other run's contribution for its own.
+    test_store.ok(&["upsert", "x", "d", "--distributed-id", "k", "--run", "one"]);
+    let token = std::fs::read_link(test_store.store_path().join("artifacts/x/drafts/k/log/000001")).unwrap();
+    let token = token.to_str().unwrap().trim_start_matches('.');
+    std::fs::write(of(&one, ".sealing"), format!("{token}\n")).unwrap();
+    let (message, _) = found(&test_store, &["verify"], &["F17-stage"]);
+    assert!(message.contains("which is a record of draft k of x; the stage is of run one"), "{message}");
+    test_store.ok(&["draft", "discard", "x", "k"]);
+    // A process that seals it does not take the other contribution for its own.
     test_store.ok(&["upsert", "x", "--distributed-id", "j", "--run", "one"]);
     found(&test_store, &["verify"], &[]);
     test_store.ok(&["upsert", "x", "--distributed-id", "j", "--run", "two"]);
     test_store.ok(&["finish", "x", "--distributed-id", "j"]);
     assert_eq!(test_store.ok(&["ls", "x"]), "a\none\ntwo");
     assert!(!one.exists() && !two.exists());
+}
+
+#[test]
+fn an_inner_node_that_counts_wrongly_what_is_below_it_is_found() {
+    let test_store = TestStore::new();
+    let (empty, nodes) = (RootNode { node: Arc::new(Node::empty()), place: None }, MemoryNodes::new());
+    let edits = (0..2000).map(|i| {
+        let path = RelPath::parse(format!("f{i:05}").as_bytes()).unwrap();
+        Edit::put(path, Entry::File { digest: Digest::of(b"content"), size: 7, exec: false, place: None })
+    });
+    let root = apply(&Tree::of(&empty, Arc::new(nodes.clone())), edits.collect(), &mut nodes.clone()).unwrap().node;
+    let children = |node: &Node| node.children().iter().map(|child| child.digest).collect::<Vec<_>>();
+    let wrong = (0..root.bytes().len()).find_map(|at| {
+        let mut bytes = root.bytes().to_vec();
+        bytes[at] ^= 1;
+        let node = Node::decode(bytes, root.places().collect()).ok()?;
+        (children(&node) == children(&root) && node.totals() != root.totals()).then(|| Arc::new(node))
+    });
+    let wrong = wrong.expect("a count is in the node");
+    NodeSink::store(&mut nodes.clone(), &wrong).unwrap();
+    let tree = Tree::of(&RootNode { node: wrong, place: None }, Arc::new(nodes.clone()));
+    crafted_stores::publish(&test_store.store_path(), "x", 0, &tree, &nodes, &[b"content"]);
+    let (message, _) = found(&test_store, &["verify"], &["F6-node"]);
+    assert!(message.contains("its sums are ") && message.contains("affects x:v0\n"), "{message}");
+}
+
+#[test]
+fn a_version_that_counts_packs_of_a_put_among_those_of_patches_is_found() {
+    let test_store = TestStore::new();
+    let files: Vec<String> = (0..3000).map(|i| format!("d{}/f{i:05}", i % 3)).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|path| (path.as_str(), &b"content"[..])).collect();
+    make_tree(&test_store.path("d"), &files);
+    test_store.ok(&["put", "y", "d"]);
+    std::fs::write(test_store.path("d/d1/more"), "more").unwrap();
+    test_store.ok(&["put", "x", "d"]);
+    std::fs::write(test_store.path("patch"), "patch").unwrap();
+    test_store.ok(&["patch", "x", "patch"]);
+    found(&test_store, &["verify"], &[]);
+    // The patch's manifest, as the one of x:v0.
+    let versions = test_store.store_path().join("artifacts/x/versions");
+    let manifest = behind(&versions.join("v1")).join("manifest");
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    bytes.truncate(bytes.len() - 32);
+    assert_eq!(bytes[8..12], [3, 0, 1, 0]);
+    let pack = |bytes: &[u8], i: usize| bytes[12 + 32 * i..][..32].to_vec();
+    let (first, second) = (pack(&bytes, 0), pack(&bytes, 1));
+    let mut wrong = 0;
+    // One of the put's packs names nodes of the other one.
+    for order in [[&first, &second], [&second, &first]] {
+        bytes[12..44].copy_from_slice(order[0]);
+        bytes[44..76].copy_from_slice(order[1]);
+        bytes[10] = 1;
+        write_signed(&manifest, bytes.clone());
+        found(&test_store, &["verify"], &[]);
+        bytes[10] = 3;
+        write_signed(&manifest, bytes.clone());
+        let output = test_store.cairn(&["verify"]).output().unwrap();
+        if output.status.success() {
+            continue;
+        }
+        wrong += 1;
+        let (message, _) = found(&test_store, &["verify"], &["F16-pack"]);
+        assert!(message.starts_with("F16-pack  x:v1: it says that patches added the last 3 of its packs"), "{message}");
+        assert!(message.contains("affects x:v1\n"), "{message}");
+    }
+    assert_eq!(wrong, 1);
+    bytes[10] = 4;
+    write_signed(&manifest, bytes);
+    let (message, _) = found(&test_store, &["verify"], &["F5-version"]);
+    assert!(message.contains("its table of packs does not fit"), "{message}");
 }

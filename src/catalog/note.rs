@@ -91,7 +91,7 @@ impl NotedVersion {
             ttl_seconds: None,
         };
         let dir = store.layout().notes(version.artifact(), version.number());
-        let notes = if has_notes(store, &dir)? { NoteLog::read(&dir)? } else { NoteLog::default() };
+        let notes = if has_notes(&dir)? { NoteLog::read(&dir)? } else { NoteLog::default() };
         annotations.apply(notes.pieces());
         Ok(NotedVersion { annotations, notes })
     }
@@ -113,10 +113,9 @@ impl NotedVersion {
     }
 }
 
-/// Whether a version has a log of notes. Most have none: on a local file system one lookup shows it.
-fn has_notes(store: &Store, dir: &Path) -> Result<bool> {
-    let found = if store.disk().kind().is_local() { disk::lstat(dir) } else { disk::lstat_revalidated(dir) };
-    Ok(found?.is_some())
+/// Whether a version has a log of notes. Most have none: one lookup shows it.
+fn has_notes(dir: &Path) -> Result<bool> {
+    Ok(disk::lstat_revalidated(dir)?.is_some())
 }
 
 /// What a note changed.
@@ -172,7 +171,7 @@ pub fn edit(version: &Version, change: impl Fn(&Annotations) -> Result<Note>) ->
     }
     // Recorded before, perhaps a moment ago and not durable yet.
     let dir = store.layout().notes(version.artifact(), version.number());
-    if !is_empty && has_notes(store, &dir)? {
+    if !is_empty && has_notes(&dir)? {
         store.disk().sync_dir(&dir)?;
     }
     Ok(Recorded::default())

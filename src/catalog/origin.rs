@@ -1,5 +1,6 @@
 //! Who wrote a record: the user, the host and the run. Records of older releases don't have it.
 
+use crate::disk;
 use crate::lock;
 use crate::store::Store;
 use crate::types::RunId;
@@ -18,7 +19,7 @@ pub struct UserRecord {
 impl UserRecord {
     /// The user who started this process.
     pub fn own() -> UserRecord {
-        UserRecord::of(lock::own_uid())
+        UserRecord { uid: disk::own_uid(), name: disk::own_name() }
     }
 
     /// A user of this host.

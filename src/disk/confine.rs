@@ -1,7 +1,10 @@
 //! Changes stay in the store: if a directory of a store was replaced by a symlink, the symlink is not followed. Each
 //! step below an open store's root first checks whether the path to its directory contains a symlink. A process that
 //! exchanges a directory between the check and the step already has the rights to do worse.
+//!
+//! The roots of the open stores are known here, so it is also asked whether a path is on a local file system.
 
+use super::FsKind;
 use crate::error::{Error, Result, show_path};
 use crate::locks::RwLock;
 use std::ffi::{CString, OsStr};
@@ -11,19 +14,33 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The roots of the stores that this process has opened.
-static ROOTS: RwLock<Vec<PathBuf>> = RwLock::table(Vec::new());
+/// The root of a store that this process has opened.
+struct Root {
+    path: PathBuf,
+    kind: FsKind,
+}
 
-/// From now on no change below `root`, a canonical path, follows a symlink.
-pub fn confine(root: &Path) {
-    if !ROOTS.read().iter().any(|r| r == root) {
-        ROOTS.write().push(root.to_path_buf());
+static ROOTS: RwLock<Vec<Root>> = RwLock::table(Vec::new());
+
+/// From now on no change below `root`, a canonical path on a file system of this kind, follows a symlink.
+pub fn confine(root: &Path, kind: FsKind) {
+    if ROOTS.read().iter().any(|known| known.path == root && known.kind == kind) {
+        return;
     }
+    let mut roots = ROOTS.write();
+    // Another file system may be mounted there by now.
+    roots.retain(|known| known.path != root);
+    roots.push(Root { path: root.to_path_buf(), kind });
 }
 
 /// The root of the open store that `path` is in.
 pub(super) fn root_of(path: &Path) -> Option<PathBuf> {
-    ROOTS.read().iter().find(|root| path.starts_with(root)).cloned()
+    ROOTS.read().iter().find(|root| path.starts_with(&root.path)).map(|root| root.path.clone())
+}
+
+/// Whether `path` is in an open store that only this host uses.
+pub(super) fn is_local(path: &Path) -> bool {
+    ROOTS.read().iter().any(|root| root.kind.is_local() && path.starts_with(&root.path))
 }
 
 /// Refuses a change behind a symlink.
@@ -32,7 +49,8 @@ pub(super) fn root_of(path: &Path) -> Option<PathBuf> {
 /// Damaged: the path contains a symlink.
 pub(super) fn check(path: &Path) -> Result<()> {
     let roots = ROOTS.read();
-    let Some((root, below)) = roots.iter().find_map(|r| Some((r, path.strip_prefix(r).ok()?))) else { return Ok(()) };
+    let found = roots.iter().find_map(|root| Some((&root.path, path.strip_prefix(&root.path).ok()?)));
+    let Some((root, below)) = found else { return Ok(()) };
     let Some(parent) = below.parent().filter(|p| !p.as_os_str().is_empty()) else { return Ok(()) };
     if !leads_through_a_symlink(root, parent) {
         return Ok(());
@@ -101,7 +119,7 @@ mod tests {
         symlink(dir.path().join("outside"), root.join("link")).unwrap();
         symlink("a", root.join("inner")).unwrap();
         check(&root.join("link/f")).unwrap(); // not a store yet
-        confine(&root);
+        confine(&root, FsKind::Local);
         for right in ["f", "a/f", "a/b/f", "missing/f", "a/missing/deeper/f"] {
             check(&root.join(right)).unwrap();
         }
@@ -115,5 +133,16 @@ mod tests {
         check(&root.join("a/b/f")).unwrap();
         assert!(check(&root.join("link/f")).is_err());
         check(&dir.path().join("outside/f")).unwrap();
+    }
+
+    #[test]
+    fn a_path_is_local_if_the_newest_store_at_its_root_is() {
+        let root = Path::new("/no/such/store");
+        assert!(!is_local(&root.join("work")), "not a store yet");
+        confine(root, FsKind::Ordered);
+        assert!(is_local(&root.join("work")) && !is_local(Path::new("/no/such/store2/work")));
+        confine(root, FsKind::Shared); // unmounted, and mounted from elsewhere
+        assert!(!is_local(&root.join("work")));
+        assert_eq!(root_of(&root.join("work")).as_deref(), Some(root));
     }
 }

@@ -5,7 +5,7 @@ use super::fault;
 use super::reserve::Reserve;
 use crate::error::{Error, Result};
 use std::fs::{File, Permissions};
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -55,15 +55,19 @@ impl NewFile {
     }
 
     fn write_or_use_reserve(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(reserve) = &self.reserve else { return self.file.write_all(bytes) };
-        let begin = self.file.stream_position()?;
-        match self.file.write_all(bytes) {
-            Err(e) if reserve.release_after(&e) => {
-                self.file.seek(io::SeekFrom::Start(begin))?;
-                self.file.write_all(bytes)
+        let (mut rest, mut has_released) = (bytes, false);
+        while !rest.is_empty() {
+            match self.file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => rest = &rest[n..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if !has_released && self.reserve.as_ref().is_some_and(|r| r.release_after(&e)) => {
+                    has_released = true;
+                }
+                Err(e) => return Err(e),
             }
-            done => done,
         }
+        Ok(())
     }
 
     /// Writes bytes at `offset`.

@@ -2,6 +2,7 @@
 //! because the file was removed while it was read: then the lookup is repeated, revalidated (FORMAT.md).
 
 use super::backing::{DirEntry, DirStream};
+use super::confine;
 use super::handle::{DirHandle, Follow};
 use super::read::read_to_expected_end;
 use crate::error::{Error, Result, show_path};
@@ -21,9 +22,10 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Makes the client of a shared file system ask its server again about the names next to `path`: opens the parent
 /// directory. If that seems to be missing, the client may only remember that it was (NFS, for up to half a minute):
-/// then every directory is opened, from the last existing one down.
+/// then every directory is opened, from the last existing one down. In a store on a local file system nothing is cached
+/// that another host has changed, so nothing is opened.
 pub fn open_parent(path: &Path) {
-    if let Some(parent) = path.parent() {
+    if let Some(parent) = path.parent().filter(|_| !confine::is_local(path)) {
         open_anew(parent);
     }
 }
@@ -46,7 +48,8 @@ pub fn open_dir(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)
 }
 
-/// A revalidated lookup (FORMAT.md): opens the parent directory first. `None` if the name does not exist.
+/// A revalidated lookup (FORMAT.md): opens the parent directory first, as [`open_parent`] says. `None` if the name does
+/// not exist.
 ///
 /// # Errors
 /// I/O.

@@ -1,12 +1,30 @@
 //! Users and groups of this host: their names and numbers, from the system's databases (files, LDAP, …).
 
 use super::lstat;
+use crate::locks::Mutex;
 use std::ffi::{CStr, CString};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The longest record that is asked for: a group lists its members.
 const MAX_RECORD: usize = 1 << 20;
+
+/// The user who started this process.
+pub fn own_uid() -> u32 {
+    // SAFETY: getuid cannot fail.
+    unsafe { libc::getuid() }
+}
+
+/// The name that this host has for the user of this process. The databases are asked once.
+pub fn own_name() -> Option<String> {
+    static ASKED: Mutex<Option<(u32, Option<String>)>> = Mutex::of_process(None, || None);
+    let uid = own_uid();
+    let mut asked = ASKED.lock();
+    match &*asked {
+        Some((of, name)) if *of == uid => name.clone(),
+        _ => asked.insert((uid, name_of_user(uid))).1.clone(),
+    }
+}
 
 /// The name that this host has for a user.
 pub fn name_of_user(uid: u32) -> Option<String> {
@@ -100,6 +118,8 @@ mod tests {
         assert_eq!((group_id("root"), group_id("0"), group_id("4000000000")), (Some(0), Some(0), Some(4_000_000_000)));
         assert_eq!(group_id("no such group"), None);
         assert_eq!(show_user(4_000_000_001), "4000000001");
+        assert_eq!(own_name(), name_of_user(own_uid()));
+        assert_eq!(own_name(), name_of_user(own_uid()), "the second time from memory");
         assert!(show_access(Path::new("/")).unwrap().starts_with("owner root, group root, mode 0"));
     }
 }

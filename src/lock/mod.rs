@@ -229,13 +229,7 @@ fn boot_id() -> &'static str {
 fn user_name() -> String {
     let from_environment = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     from_environment
-        .unwrap_or_else(|_| crate::disk::name_of_user(own_uid()).unwrap_or_else(|| format!("uid {}", own_uid())))
-}
-
-/// The user who started this process.
-pub fn own_uid() -> u32 {
-    // SAFETY: getuid cannot fail.
-    unsafe { libc::getuid() }
+        .unwrap_or_else(|_| crate::disk::own_name().unwrap_or_else(|| format!("uid {}", crate::disk::own_uid())))
 }
 
 /// A running process's start time in clock ticks since boot: field 22 of its `stat`. A zombie is not running.

@@ -8,15 +8,13 @@ use super::pack_table::PackTable;
 use super::recent_misses::RecentMisses;
 use super::verified_objects::VerifiedObjects;
 use crate::cache::Cache;
-use crate::disk::{self, Disk};
+use crate::disk::Disk;
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::locks::RwLock;
 use crate::manifest::Node;
 use crate::recent_cache::RecentCache;
 use crate::types::{Digest, Location, PackRef};
-use std::fs::Metadata;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// Memory for decoded nodes, in bytes (L4).
@@ -140,11 +138,6 @@ impl Objects {
     /// The pack that was being written has a name now.
     pub(super) fn name_pack(&self, number: PackRef, name: Digest) {
         self.table.set_name(number, name);
-    }
-
-    /// `lstat` of a file of the store, on a shared file system by a revalidated lookup.
-    pub(super) fn lstat_revalidated(&self, path: &Path) -> Result<Option<Metadata>> {
-        if self.disk.kind().is_local() { disk::lstat(path) } else { disk::lstat_revalidated(path) }
     }
 
     /// The index as it was last loaded.

@@ -70,7 +70,7 @@ impl Copies<'_> {
     pub fn has_object(&self, digest: &Digest) -> Result<bool> {
         let path = self.objects.layout().object(digest);
         let item = DamagedItem::Object(*digest);
-        if self.damage.has(&item) || self.objects.lstat_revalidated(&path)?.is_none() {
+        if self.damage.has(&item) || disk::lstat_revalidated(&path)?.is_none() {
             return Ok(false);
         }
         let Some((file, _)) = disk::open_file(&path)? else { return Ok(false) };

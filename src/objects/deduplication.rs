@@ -14,6 +14,7 @@ use super::object_sizes::ObjectSizes;
 use super::pack::{BlobKind, SMALL_MAX};
 use super::pack_checks::PackChecks;
 use super::recipe::{COMPOSED_MIN, RecipeSource};
+use crate::disk;
 use crate::error::{Kind, Result};
 use crate::locks::{Mutex, MutexGuard, RwLock};
 use crate::types::{Digest, Location, PackRef};
@@ -293,9 +294,7 @@ impl Deduplication {
             return Ok(true);
         }
         let path = self.objects.layout().object(digest);
-        let found = self
-            .objects
-            .lstat_revalidated(&path)?
+        let found = disk::lstat_revalidated(&path)?
             .filter(|m| m.is_file() && m.len() == size && !self.damage.has(&DamagedItem::Object(*digest)));
         match found {
             Some(meta) => Ok(has_object_time(&meta) || self.objects.verify_touched_object(path, digest, size)?),

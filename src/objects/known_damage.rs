@@ -121,7 +121,7 @@ impl Objects {
                     (self.layout().pack(pack), self.in_trash(pack)?)
                 }
             };
-            if !in_trash && self.lstat_revalidated(&place)?.is_none() {
+            if !in_trash && disk::lstat_revalidated(&place)?.is_none() {
                 self.unlist(listed);
             }
         }

@@ -9,6 +9,7 @@ use super::content_store::Objects;
 use super::damage::{DamagedItem, KnownDamage};
 use super::miss::{Miss, is_unreadable};
 use super::pack::{BlobKind, PackTime};
+use crate::disk;
 use crate::error::Result;
 use crate::locks::Mutex;
 use crate::types::{Digest, Location, PackRef};
@@ -110,7 +111,7 @@ impl PackCheck {
         if let Some(known) = self.in_place.get() {
             return Ok(*known);
         }
-        let found = listed(name) || objects.lstat_revalidated(&objects.layout().pack(name))?.is_some();
+        let found = listed(name) || disk::lstat_revalidated(&objects.layout().pack(name))?.is_some();
         objects.open_packs().forget(pack); // its open handle may belong to a file that was replaced since
         Ok(*self.in_place.get_or_init(|| found))
     }

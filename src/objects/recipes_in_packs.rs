@@ -9,6 +9,7 @@ use super::object_file::has_object_time;
 use super::pack::BlobKind;
 use super::pack_file::PackFile;
 use super::recipe::RecipeSource;
+use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::threads;
 use crate::types::Digest;
@@ -143,7 +144,7 @@ impl Objects {
     /// # Errors
     /// I/O.
     pub fn has_object_file(&self, digest: &Digest) -> Result<bool> {
-        Ok(self.lstat_revalidated(&self.layout().object(digest))?.is_some_and(|meta| meta.is_file()))
+        Ok(disk::lstat_revalidated(&self.layout().object(digest))?.is_some_and(|meta| meta.is_file()))
     }
 
     /// For each of these contents that has several recipes, the pack whose recipe is to be kept: one whose sources are
@@ -259,7 +260,7 @@ impl Objects {
 
     /// Whether the object of a source is in place, with its size and time, and not known to be damaged.
     pub(super) fn has_object_of(&self, source: &RecipeSource, damage: &KnownDamage) -> Result<bool> {
-        let found = self.lstat_revalidated(&self.layout().object(&source.digest))?;
+        let found = disk::lstat_revalidated(&self.layout().object(&source.digest))?;
         let is_right = found.is_some_and(|meta| meta.is_file() && meta.len() == source.size && has_object_time(&meta));
         Ok(is_right && !damage.has(&DamagedItem::Object(source.digest)))
     }

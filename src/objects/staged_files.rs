@@ -190,7 +190,7 @@ impl StagedFiles {
     /// can get other content before the new name is on the disk.
     fn is_good(&self, target: &StagedAs, from: &Path, to: &Path) -> Result<bool> {
         let known = self.objects.known_damage()?;
-        let (Some(ours), Some(theirs)) = (disk::lstat(from)?, self.objects.lstat_revalidated(to)?) else {
+        let (Some(ours), Some(theirs)) = (disk::lstat(from)?, disk::lstat_revalidated(to)?) else {
             return Ok(false);
         };
         if !theirs.is_file() || ours.len() != theirs.len() {

@@ -23,7 +23,6 @@ use crate::commit::{Artifact, Run, Sealing, UpsertOptions, Upserted, sealed};
 use crate::disk::{self, Right};
 use crate::error::{Error, Result, show_list, show_path};
 use crate::ingest::ScanOptions;
-use crate::lock;
 use crate::locks::{Condvar, Mutex};
 use crate::objects::{Leases, OtherNames};
 use crate::progress::Progress;
@@ -153,7 +152,7 @@ impl<'a> Sealer<'a> {
         let everything = ScanOptions { no_ignore_files: true, no_stat_cache: true, ..ScanOptions::default() };
         artifact.add_dir_at("", directory, &everything)?;
         let run = Run::of(self.store, self.record.run.clone());
-        let owner = disk::lstat(&self.directory)?.map_or_else(lock::own_uid, |meta| meta.uid());
+        let owner = disk::lstat(&self.directory)?.map_or_else(disk::own_uid, |meta| meta.uid());
         let sealing = Sealing { leases: leases.clone(), marker: self.marker.clone(), owner };
         let upsert =
             UpsertOptions { replace: options.replace, progress: options.progress.clone(), sealing: Some(sealing) };

@@ -83,7 +83,7 @@ impl Store {
         let meta = std::fs::metadata(&root).map_err(|e| Error::io("look at", &root, e))?;
         let access = Access::of_store(&meta, config.group.is_some());
         let disk = Arc::new(Disk::of(&root, access)?.with_reserve_in(layout.reserve()));
-        crate::disk::confine(&root);
+        crate::disk::confine(&root, disk.kind());
         let objects = Arc::new(Objects::open(layout.clone(), disk.clone())?);
         let inner = Inner {
             layout,

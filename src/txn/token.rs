@@ -222,7 +222,7 @@ impl Txn {
     /// does it: the record is published, and is acknowledged.
     pub(super) fn end(mut self) {
         self.state = State::Ended;
-        let _ = remove_ended(&self.store, &self.token);
+        let _ = remove_links(&self.store, &self.token).or_else(|_| remove_ended(&self.store, &self.token));
     }
 }
 
@@ -256,10 +256,7 @@ impl Drop for Txn {
 /// Damaged: it is neither `commit` nor `fenced`. I/O.
 pub fn read_outcome(store: &Store, token: &Token) -> Result<Option<Outcome>> {
     let path = store.layout().outcome(token);
-    // On a local file system nothing is cached that another host has changed. A writer reads those of all others.
-    let is_local = store.disk().kind().is_local();
-    let text = if is_local { disk::read_link(&path)? } else { claim::read_link_revalidated(&path)? };
-    let Some(text) = text else { return Ok(None) };
+    let Some(text) = claim::read_link_revalidated(&path)? else { return Ok(None) };
     match text.as_slice() {
         b"commit" => Ok(Some(Outcome::Committed)),
         b"fenced" => Ok(Some(Outcome::Fenced)),
@@ -353,6 +350,14 @@ pub(crate) fn bases(store: &Store, token: &Token) -> Result<Vec<(ArtifactName, V
 /// I/O.
 pub fn tokens(store: &Store) -> Result<Vec<Token>> {
     Ok(disk::list(&store.layout().work())?.iter().filter_map(|n| Token::of_text(n.to_str()?)).collect())
+}
+
+/// [`remove_ended`] for a directory that has nothing but `record` and `outcome`, as most have: it need not be listed.
+fn remove_links(store: &Store, token: &Token) -> Result<()> {
+    let (layout, disk) = (store.layout(), store.disk());
+    disk.remove_file(&layout.token_record(token))?;
+    disk.remove_file(&layout.outcome(token))?;
+    disk.remove_dir(&layout.token(token))
 }
 
 /// Removes the directory of a token that was fenced, or whose record has its number or can never be published.

@@ -176,6 +176,11 @@ impl Content {
         (found != [0; ENTRY as usize]).then_some(found)
     }
 
+    /// Whether a block is noted as being there.
+    pub(super) fn has(&self, number: u64) -> bool {
+        number < self.blocks() && self.sum(number).is_some()
+    }
+
     /// Writes a block.
     ///
     /// # Errors

@@ -28,7 +28,9 @@ const FULL: Duration = Duration::from_secs(10);
 const LIMIT_IS_RECENT: Duration = Duration::from_secs(1);
 /// How many contents a process keeps open.
 const OPEN: usize = 256;
-/// The text of `CACHEDIR.TAG`: backups leave such a directory out.
+/// Marks a directory as a cache.
+const TAG_FILE: &str = "CACHEDIR.TAG";
+/// Its text: backups leave such a directory out.
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of cairn. It may be deleted at any time.\n";
 
 /// A directory of cached content. See the module.
@@ -64,7 +66,7 @@ impl Cache {
     }
 
     fn on(dir: CacheDir, limit: Option<u64>) -> Cache {
-        dir.tag("CACHEDIR.TAG", TAG);
+        dir.tag(TAG_FILE, TAG);
         let (read_limit, known, made_space) = (Mutex::cache(), Mutex::cache(), Mutex::cache());
         let (open, reading) = (RecentCache::new(2 * OPEN), Flights::default());
         Cache { dir, limit, read_limit, known, open, reading, made_space }
@@ -100,12 +102,24 @@ impl Cache {
     /// Opens a cache that exists.
     ///
     /// # Errors
-    /// Not found, if there is none. I/O.
+    /// Not found, if there is none: the directory does not exist, or is empty. Usage, if it is something else. I/O.
     pub fn existing(dir: &Path) -> Result<Cache> {
-        if !dir.join("CACHEDIR.TAG").exists() {
-            return Err(Error::not_found(format!("{} is not a cache of cairn", show_path(dir))));
+        let shown = show_path(dir);
+        match std::fs::read(dir.join(TAG_FILE)) {
+            // It may be cut: the disk was full.
+            Ok(tag) if TAG.as_bytes().starts_with(&tag) => return Cache::open(dir, None),
+            Err(e) if !matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+                return Err(Error::io("read the tag of the cache in", dir, e));
+            }
+            _ => {}
         }
-        Cache::open(dir, None)
+        let is_empty = || std::fs::read_dir(dir).is_ok_and(|mut names| names.next().is_none());
+        if !dir.exists() || is_empty() {
+            return Err(Error::not_found(format!("there is no cache in {shown}: nothing was cached there yet"))
+                .with_hint("`cairn mount --cache DIR` and `cairn warm --cache DIR` make one"));
+        }
+        Err(Error::usage(format!("{shown} is not a cache of cairn: it lacks the {TAG_FILE} that cairn writes"))
+            .with_hint("name the directory that was given to --cache"))
     }
 
     /// Where it is.

@@ -83,6 +83,12 @@ impl Cache {
         self.content(&part).is_some_and(|content| content.read(number, from, out))
     }
 
+    /// Whether a block is noted as being here. It may be damaged: a reader finds that out.
+    pub(crate) fn has(&self, item: &Item, number: u64) -> bool {
+        let (part, number) = self.part_of(item, number);
+        self.content(&part).is_some_and(|content| content.has(number))
+    }
+
     /// A whole block.
     pub(crate) fn block(&self, item: &Item, number: u64) -> Option<Vec<u8>> {
         let range = item.range_of(number);
@@ -119,18 +125,18 @@ impl Cache {
         self.undivided(item).is_some_and(|content| !content.was_checked() && content.is_complete())
     }
 
-    /// Checks all blocks of an item, and the digest of the whole, and notes that. An item with another digest is
-    /// removed. `false`: it is not whole.
-    pub(crate) fn check_whole(&self, item: &Item, digest: &Digest) -> bool {
+    /// Checks all blocks of an item, and the digest of the whole if it is known, and notes that. An item with another
+    /// digest is removed. `false`: it is not whole.
+    pub(crate) fn check_whole(&self, item: &Item, digest: Option<&Digest>) -> bool {
         let Some(content) = self.undivided(item).filter(|content| content.is_complete()) else { return false };
         if content.was_checked() {
             return true;
         }
-        let mut hasher = Hasher::new();
-        if !content.check_all(&mut |block| hasher.update(block)) {
+        let mut hasher = digest.map(|digest| (Hasher::new(), digest));
+        if !content.check_all(&mut |block| hasher.iter_mut().for_each(|(hasher, _)| hasher.update(block))) {
             return false;
         }
-        let right = hasher.finish() == *digest;
+        let right = hasher.is_none_or(|(hasher, digest)| hasher.finish() == *digest);
         if right {
             content.note_checked()
         } else {

@@ -2,12 +2,14 @@
 
 use super::attributes::{Looked, Page};
 use super::errno::{FuseResult, RequestFailure};
-use super::far_reads::FarReads;
 use super::open_mode::{Negotiated, OpenMode};
 use super::opens::Opens;
 use super::pool::Pool;
 use super::readahead::Readahead;
-use super::reply::{BUFFER, Refuse, absent, attr, daemon_info, file_type, guarded, logged, read_elsewhere, read_here};
+use super::reply::{
+    BUFFER, Refuse, absent, attr, attributes_elsewhere, daemon_info, file_type, guarded, logged, read_elsewhere,
+    read_here,
+};
 use super::tree::ReadTree;
 use crate::mount::INFO_COMMAND;
 use fuser::{
@@ -46,7 +48,6 @@ pub(super) struct Adapter {
     /// How much of a listing the kernel took last. It does not say how much it has room for.
     room: Arc<AtomicUsize>,
     readahead: Arc<Readahead>,
-    far: Arc<FarReads>,
 }
 
 impl Adapter {
@@ -58,7 +59,7 @@ impl Adapter {
         readahead: Arc<Readahead>,
     ) -> Adapter {
         let (opens, room) = (Arc::new(Opens::new()), Arc::new(AtomicUsize::new(LISTING)));
-        Adapter { tree, negotiated, opens, pool, room, readahead, far: Arc::new(FarReads::new()) }
+        Adapter { tree, negotiated, opens, pool, room, readahead }
     }
 
     /// Answers a request with the result of `work`: in this thread, or in the pool.
@@ -140,13 +141,9 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.answer(
-            "read the attributes of",
-            ino,
-            reply,
-            move |tree| tree.attributes(ino.0),
-            |reply, found| reply.attr(&found.attributes_for, &attr(&found)),
-        );
+        let (tree, work) = (self.tree.clone(), move |tree: &ReadTree| tree.attributes(ino.0));
+        let send = move |reply, found| attributes_elsewhere(&tree, found, reply);
+        self.answer("read the attributes of", ino, reply, work, send);
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
@@ -213,13 +210,13 @@ impl Filesystem for Adapter {
             self.readahead.read(ino.0);
         }
         let work = move |tree: &ReadTree| read_here(tree, ino.0, offset, size);
-        let (tree, far) = (self.tree.clone(), self.far.clone());
+        let tree = self.tree.clone();
         self.answer("read", ino, reply, work, move |reply, answer| match answer {
             Ok(buffer) => {
                 reply.data(&buffer);
                 BUFFER.set(buffer);
             }
-            Err(reference) => read_elsewhere(tree, far, ino, reference, (offset, size), reply),
+            Err(reference) => read_elsewhere(&tree, ino, reference, (offset, size), reply),
         });
     }
 

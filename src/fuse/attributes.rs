@@ -16,6 +16,11 @@ pub(super) const ROOT_FOR: Duration = Duration::from_secs(1);
 /// The size that directories show.
 pub(super) const DIRECTORY_SIZE: u64 = 4096;
 
+/// The size of a reference whose size is not known yet. If it were 0, the kernel would answer a read by itself, and a
+/// program would take the file for empty. The kernel may not keep it: before it takes it for the end of the file, it
+/// asks again.
+pub(super) const UNKNOWN_SIZE: u64 = 1;
+
 /// The file types of a read-only mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum FileKind {
@@ -51,6 +56,11 @@ impl Attributes {
     /// How long the kernel may cache both, where the protocol has one time for name and attributes.
     pub(super) fn both_for(&self) -> Duration {
         self.name_for.min(self.attributes_for)
+    }
+
+    /// Whether it may be a reference whose size is not known.
+    pub(super) fn may_lack_size(&self) -> bool {
+        self.kind == FileKind::File && self.size == UNKNOWN_SIZE && self.attributes_for.is_zero()
     }
 
     /// A directory outside the versions; the kernel may cache it for `keep`.

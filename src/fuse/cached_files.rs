@@ -24,13 +24,19 @@ pub(super) struct CachedFiles {
     verify: VerifyMode,
     /// With `--verify all`: what was hashed since the mount.
     hashed: Mutex<HashSet<Digest>>,
-    /// Whether a thread checks a whole file.
+    checks: WholeChecks,
+}
+
+/// Checks of whole files of a cache, after which the kernel can read them by itself.
+#[derive(Default)]
+pub(super) struct WholeChecks {
+    /// Whether a thread is at it.
     checking: Arc<AtomicBool>,
 }
 
 impl CachedFiles {
     pub(super) fn new(cache: Arc<Cache>, verify: VerifyMode) -> CachedFiles {
-        CachedFiles { cache, verify, hashed: Mutex::default(), checking: Arc::default() }
+        CachedFiles { cache, verify, hashed: Mutex::default(), checks: WholeChecks::default() }
     }
 
     /// Reads `wanted` bytes at `offset` into `out`, from the cache, and what it lacks from the store. `false`: the
@@ -49,7 +55,7 @@ impl CachedFiles {
         // The buffer is not cleared first, because zeros would only be overwritten.
         out.resize(wanted, 0);
         if self.read_through(of, offset, out, store)? {
-            self.check_if_complete(of);
+            self.checks.start(&self.cache, cached_object(&of.digest, of.size), Some(of.digest));
         }
         Ok(true)
     }
@@ -95,26 +101,8 @@ impl CachedFiles {
 
     /// The file of the cache that has all of it, checked.
     pub(super) fn whole(&self, of: &Readable) -> Option<File> {
-        let file = self.cache.whole(&cached_object(&of.digest, of.size));
-        if file.is_none() {
-            self.check_if_complete(of);
-        }
+        let file = self.checks.file(&self.cache, cached_object(&of.digest, of.size), Some(of.digest));
         file.filter(|_| self.verify != VerifyMode::All || self.hashed.lock().contains(&of.digest))
-    }
-
-    /// If all blocks are in the cache, a thread checks them as a whole, so that later opens can leave reading to the
-    /// kernel.
-    fn check_if_complete(&self, of: &Readable) {
-        let item = cached_object(&of.digest, of.size);
-        if !self.cache.may_be_whole(&item) || self.checking.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (cache, checking, digest) = (self.cache.clone(), Checking(self.checking.clone()), of.digest);
-        let check = move || {
-            let _checking = checking;
-            check_whole(&cache, &item, &digest);
-        };
-        drop(start_thread("cairn-check", check)); // without a thread, the next open tries again
     }
 
     pub(super) fn close_idle(&self) {
@@ -122,8 +110,33 @@ impl CachedFiles {
     }
 }
 
+impl WholeChecks {
+    /// The file with all of an item, if it was checked. If not, and all blocks are there, a check is started.
+    pub(super) fn file(&self, cache: &Arc<Cache>, item: Item, digest: Option<Digest>) -> Option<File> {
+        let file = cache.whole(&item);
+        if file.is_none() {
+            self.start(cache, item, digest);
+        }
+        file
+    }
+
+    /// If all blocks are in the cache, a thread checks them as a whole, so that later opens can leave reading to the
+    /// kernel.
+    pub(super) fn start(&self, cache: &Arc<Cache>, item: Item, digest: Option<Digest>) {
+        if !cache.may_be_whole(&item) || self.checking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (cache, checking) = (cache.clone(), Checking(self.checking.clone()));
+        let check = move || {
+            let _checking = checking;
+            check_whole(&cache, &item, digest.as_ref());
+        };
+        drop(start_thread("cairn-check", check)); // without a thread, the next open tries again
+    }
+}
+
 /// Checks a content of the cache as a whole; one process of the node does.
-fn check_whole(cache: &Cache, item: &Item, digest: &Digest) {
+fn check_whole(cache: &Cache, item: &Item, digest: Option<&Digest>) {
     let lock = cache.lock(&item.key, std::time::Duration::ZERO);
     if lock.is_some() {
         cache.check_whole(item, digest);

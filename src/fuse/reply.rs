@@ -2,8 +2,7 @@
 
 use super::attributes::{Attributes, FileKind};
 use super::errno::{FuseResult, RequestFailure};
-use super::far_reads::FarReads;
-use super::tree::ReadTree;
+use super::tree::{ReadTree, WithReference};
 use crate::manifest::Reference;
 use crate::remote::shown_uri;
 use fuser::{
@@ -59,23 +58,21 @@ pub(super) fn read_here(
 
 /// Answers a read of a reference, in a thread that may wait for its source.
 pub(super) fn read_elsewhere(
-    tree: Arc<ReadTree>,
-    far: Arc<FarReads>,
+    tree: &Arc<ReadTree>,
     ino: INodeNo,
     reference: Box<Reference>,
     (offset, size): (u64, u32),
     reply: ReplyData,
 ) {
-    let reads = far.clone();
-    let pool = match far.pool() {
+    let pool = match tree.far().pool() {
         Ok(pool) => pool,
-        Err(failure) => return reply.error(logged(&tree, "read", ino.0, &failure)),
+        Err(failure) => return reply.error(logged(tree, "read", ino.0, &failure)),
     };
-    let (late, deadline, uri) = (tree.clone(), pool.deadline(), shown_uri(&reference.uri));
+    let (reader, late, deadline, uri) = (tree.clone(), tree.clone(), pool.deadline(), shown_uri(&reference.uri));
     let work = move || {
-        guarded(&tree, "read", ino.0, |_| {
+        guarded(&reader, "read", ino.0, |tree| {
             let mut buffer = BUFFER.take();
-            reads.read(&reference, offset, size, &mut buffer)?;
+            tree.far().read(&reference, offset, size, &mut buffer)?;
             Ok(buffer)
         })
     };
@@ -90,6 +87,19 @@ pub(super) fn read_elsewhere(
         reply.error(logged(&late, "read", ino.0, &RequestFailure::SourceTooSlow(uri, deadline)));
     };
     pool.answer(reply, work, send, refuse);
+}
+
+/// Answers a request for attributes. If they lack the size of a reference, a thread asks its source.
+pub(super) fn attributes_elsewhere(tree: &Arc<ReadTree>, (found, lacking): WithReference, reply: ReplyAttr) {
+    let send = |reply: ReplyAttr, found: Attributes| reply.attr(&found.attributes_for, &attr(&found));
+    match (lacking, tree.far().pool()) {
+        (Some(reference), Ok(pool)) => {
+            let asking = tree.clone();
+            let work = move || asking.ask_size(found, &reference);
+            pool.answer(reply, work, send, move |reply| send(reply, found));
+        }
+        _ => send(reply, found),
+    }
 }
 
 /// A time in seconds and nanoseconds since 1970.

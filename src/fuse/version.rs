@@ -6,7 +6,9 @@
 //! were read (L16).
 
 use super::VersionView;
-use super::attributes::{Attributes, DIRECTORY_SIZE, FOREVER, FileKind, ListedName, Looked, RANK_BITS, ROOT, ROOT_FOR};
+use super::attributes::{
+    Attributes, DIRECTORY_SIZE, FOREVER, FileKind, ListedName, Looked, RANK_BITS, ROOT, ROOT_FOR, UNKNOWN_SIZE,
+};
 use super::errno::{FuseResult, RequestFailure};
 use super::inode_tree::{InodeTree, Readable};
 use crate::error::show_bytes;
@@ -14,10 +16,7 @@ use crate::manifest::{Entry, PassedDirectories, Subtree, Tree};
 use crate::types::MAX_NAME;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-
-/// The size of a reference whose size is unknown. If it were 0, the kernel would answer a read by itself, and a program
-/// would take the file for empty. This way the daemon gets the read, which fails.
-const UNKNOWN_SIZE: u64 = 1;
+use std::time::Duration;
 
 /// A version's tree in a mount.
 pub(super) struct VersionTree {
@@ -84,7 +83,11 @@ impl VersionTree {
         };
         let ino = self.base + rank + 1;
         let generation = if ino == ROOT { 0 } else { self.generation };
-        let attributes_for = if ino == ROOT { ROOT_FOR } else { FOREVER };
+        let attributes_for = match entry {
+            Entry::Reference(reference) if reference.size.is_none() => Duration::ZERO,
+            _ if ino == ROOT => ROOT_FOR,
+            _ => FOREVER,
+        };
         Attributes {
             ino,
             generation,

@@ -97,7 +97,7 @@ impl Objects {
     /// itself.
     pub(crate) fn check_cached_object(&self, digest: &Digest, size: u64) {
         if let Some(cache) = self.cache() {
-            cache.check_whole(&cached_object(digest, size), digest);
+            cache.check_whole(&cached_object(digest, size), Some(digest));
         }
     }
 

@@ -88,6 +88,12 @@ impl FarFile {
         self.object.pin.size
     }
 
+    /// What identifies its state, if its server says that.
+    #[cfg(feature = "fuse")]
+    pub(super) fn tag(&self) -> Option<String> {
+        self.object.pin.tag.clone()
+    }
+
     /// Asks the source whether the object is still the same.
     pub(super) fn check(&self) -> Result<()> {
         let object = &self.object;
@@ -102,8 +108,12 @@ impl FarFile {
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         let number = offset / BLOCK;
         let reads_on = self.note(offset, buffer.len() as u64);
-        let block = self.object.block(number, reads_on)?;
         let from = (offset - number * BLOCK) as usize;
+        let wanted = buffer.len().min(self.object.length(number) - from);
+        if self.object.read_cached(number, from, &mut buffer[..wanted]) {
+            return Ok(wanted);
+        }
+        let block = self.object.block(number, reads_on)?;
         let n = buffer.len().min(block.len() - from);
         buffer[..n].copy_from_slice(&block[from..from + n]);
         Ok(n)
@@ -146,6 +156,19 @@ impl Object {
 
     fn length(&self, number: u64) -> usize {
         (self.pin.size - number * BLOCK).min(BLOCK) as usize
+    }
+
+    /// Reads a part of a block from the cache, unless the whole block is in memory.
+    fn read_cached(&self, number: u64, from: usize, out: &mut [u8]) -> bool {
+        self.cached
+            && blocks::in_memory(&self.block_key(number)).is_none()
+            && cache().is_some_and(|cache| cache.read(&self.item, number, from, out))
+    }
+
+    /// Whether a block is noted as being here.
+    fn is_noted(&self, number: u64) -> bool {
+        let noted = || cache().is_some_and(|cache| cache.has(&self.item, number));
+        blocks::in_memory(&self.block_key(number)).is_some() || self.cached && noted()
     }
 
     fn here(&self, number: u64) -> Option<Block> {
@@ -250,16 +273,14 @@ impl Object {
 
     /// Begins to fetch an extent. An error is that of the reader that comes to it.
     fn fetch_ahead(self: &Arc<Self>, extent: u64) {
-        if EXTENTS.has(&self.extent_key(extent)) {
+        if EXTENTS.has(&self.extent_key(extent)) || self.numbers(extent).all(|number| self.is_noted(number)) {
             return;
         }
         let counted = Counted::new(EXTENT * BLOCK);
         let object = self.clone();
         let work = move || {
             let _counted = counted;
-            if object.numbers(extent).any(|number| object.here(number).is_none()) {
-                drop(object.extent(extent));
-            }
+            drop(object.extent(extent));
         };
         // Without a thread, the reader that comes to it fetches it.
         drop(std::thread::Builder::new().name("cairn-ahead".into()).spawn(work));

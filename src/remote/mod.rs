@@ -41,9 +41,9 @@ pub(crate) use caching::use_cache;
 pub(crate) use find::find;
 pub(crate) use named::{FindOptions, Named};
 pub(crate) use opened::check;
-#[cfg(feature = "fuse")]
-pub(crate) use opened::longest_wait;
 pub(crate) use opened::{OpenReference, is_readable};
+#[cfg(feature = "fuse")]
+pub(crate) use opened::{kept, longest_wait};
 pub use uri::shown_uri;
 pub(crate) use uri::{Location, Uri, local_path};
 pub(crate) use whole::{read_whole, read_whole_into_cache};

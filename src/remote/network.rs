@@ -33,7 +33,7 @@ fn reference(uri: String, pin: Pin) -> Reference {
 }
 
 /// An ETag as a header has it. Some servers leave the quotes out in listings.
-fn quoted(tag: String) -> String {
+pub(super) fn quoted(tag: String) -> String {
     let is_bare = !tag.starts_with(['"', 'W']) && !tag.starts_with(LAST_MODIFIED);
     if is_bare { format!("\"{tag}\"") } else { tag }
 }

@@ -6,8 +6,14 @@ use super::local::LocalFile;
 #[cfg(feature = "remote")]
 use super::network::{Source, or_error, recorded, source_of};
 use super::uri::{Location, Uri, shown_uri};
+#[cfg(all(feature = "remote", feature = "fuse"))]
+use super::{blocks, caching::cache, network::quoted};
+#[cfg(feature = "fuse")]
+use crate::cache::{Cache, Item};
 use crate::error::{Error, Result};
 use crate::manifest::Reference;
+#[cfg(feature = "fuse")]
+use std::sync::Arc;
 
 /// The content of a reference, open. Threads may read parts of it at once.
 #[derive(Debug)]
@@ -56,6 +62,17 @@ impl OpenReference {
         Ok(OpenReference { from })
     }
 
+    /// What it is a reference to, with the size and the ETag of the state that is open.
+    #[cfg(feature = "fuse")]
+    pub(crate) fn identified(&self, reference: &Reference) -> Reference {
+        let etag = match &self.from {
+            From::Local(_) => reference.etag.clone(),
+            #[cfg(feature = "remote")]
+            From::Far(file) => file.tag().map(quoted),
+        };
+        Reference { size: Some(self.size()), etag, ..reference.clone() }
+    }
+
     /// Its size in bytes.
     pub(crate) fn size(&self) -> u64 {
         match &self.from {
@@ -81,6 +98,19 @@ impl OpenReference {
             From::Far(file) => file.read_at(&mut buffer[..want], offset),
         }
     }
+}
+
+/// The cache in which blocks of a reference are kept, and their key; `None` if they are not kept.
+#[cfg(feature = "fuse")]
+pub(crate) fn kept(reference: &Reference) -> Option<(Arc<Cache>, Item)> {
+    #[cfg(feature = "remote")]
+    if let Location::Http | Location::Object(_) = Uri::parse(&reference.uri).ok()?.at {
+        let pin = recorded(reference)?;
+        return Some((cache()?, blocks::object(&reference.uri, pin.size, pin.tag.as_deref())));
+    }
+    #[cfg(not(feature = "remote"))]
+    let _ = reference;
+    None
 }
 
 /// Compares what a reference names with what was recorded. A local file is hashed, a server is asked.

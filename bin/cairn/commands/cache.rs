@@ -65,7 +65,7 @@ pub const CACHE_SHOW_HELP: Help = Help {
          was used that was used least recently. An entry is what is cached of one pack, one large file or one \
          reference."],
     examples: &[("cairn cache show /scratch/cairn", ""), ("cairn cache show --json", "your cache of references")],
-    exit: &[(6, "the directory is not a cache")],
+    exit: &[(2, "the directory has other things in it"), (6, "nothing was cached there yet")],
     json: "{\"directory\", \"bytes\", \"entries\", \"limit\", \"oldest_use\"}",
     list: None,
 };
@@ -82,7 +82,7 @@ pub const CACHE_TRIM_HELP: Help = Help {
         ("cairn cache trim /scratch/cairn", "down to its limit"),
         ("cairn cache trim /scratch/cairn --size 0", "remove all entries"),
     ],
-    exit: &[(6, "the directory is not a cache")],
+    exit: &[(2, "the directory has other things in it"), (6, "nothing was cached there yet")],
     json: "{\"directory\", \"removed_bytes\", \"removed_entries\", \"bytes\", \"entries\"}",
     list: None,
 };

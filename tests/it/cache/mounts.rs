@@ -197,7 +197,14 @@ fn a_cache_that_may_not_be_written_to_is_read_and_one_open_to_all_is_refused() {
 fn a_cache_stays_within_its_size_and_show_and_trim_say_what_is_there() {
     let cached = Cached::new();
     let missing = cached.test.run(&["cache", "show", cached.dir()], 6);
-    assert!(text(&missing.stderr).contains("is not a cache of cairn"));
+    assert!(text(&missing.stderr).contains("nothing was cached there yet"));
+    std::fs::write(cached.test.path("d/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55\n# another\n")
+        .unwrap();
+    for command in ["show", "trim"] {
+        let other = cached.test.run(&["cache", command, cached.test.path("d").to_str().unwrap()], 2);
+        assert!(text(&other.stderr).contains("is not a cache of cairn"), "another program's cache");
+    }
+    std::fs::remove_file(cached.test.path("d/CACHEDIR.TAG")).unwrap();
     cached.mount("mnt", &["--cache-size", "4M"]).is_right();
     let shown = cached.show();
     assert_eq!(shown["limit"], 4 << 20);
@@ -240,4 +247,51 @@ fn references_in_a_mount_with_a_cache_are_cached_there() {
         assert!(if round == 0 { fetched >= bytes.len() as u64 } else { fetched == 0 }, "{fetched}");
     }
     assert!(!cached.test.path("cache/references").exists());
+}
+
+#[test]
+fn the_kernel_reads_a_whole_reference_of_the_cache_by_itself() {
+    use crate::references::{Server, cairn};
+    let (cached, server) = (Cached::new(), Server::start());
+    let bytes = random_bytes(9, 3 * MIB + 77);
+    server.put("bucket/far", &bytes);
+    let run = |args: &[&str]| {
+        let out = cairn(&cached.test, &server, args).output().unwrap();
+        assert!(out.status.success(), "{}", text(&out.stderr));
+    };
+    run(&["put", "r", "s3://bucket/far"]);
+    std::fs::create_dir(cached.test.path("mnt")).unwrap();
+    let log = cached.test.path("r.log");
+    let mount = || {
+        run(&["mount", "mnt", "r", "--cache", cached.dir(), "--io", "passthrough", "--log", log.to_str().unwrap()]);
+    };
+    mount();
+    let path = cached.test.path("mnt/far");
+    assert!(std::fs::read(&path).unwrap() == bytes);
+    if std::fs::read_to_string(&log).unwrap_or_default().contains("passthrough") {
+        cached.test.ok(&["umount", "mnt"]);
+        println!("skipped: the kernel refuses passthrough");
+        return;
+    }
+    let data = cached.files_named("data").into_iter().find(|f| f.metadata().unwrap().len() == bytes.len() as u64);
+    let data = data.unwrap();
+    let sums = data.with_file_name("sums");
+    until("the whole object is checked", || std::fs::read(&sums).unwrap()[24..52] != [0; 28]);
+    cached.test.ok(&["umount", "mnt"]);
+    server.down(true);
+    mount();
+    let file = File::open(&path).unwrap();
+    let before = std::fs::read(&sums).unwrap();
+    std::fs::write(&sums, b"").unwrap();
+    let mut part = vec![0; bytes.len()];
+    file.read_exact_at(&mut part, 0).unwrap();
+    assert!(part == bytes, "the daemon, which needs the sums, is not asked");
+    std::fs::write(&sums, before).unwrap();
+    drop(file);
+    cached.test.ok(&["umount", "mnt"]);
+    server.down(false);
+    flip(&data, 2 * MIB as u64);
+    mount();
+    assert!(std::fs::read(&path).unwrap() == bytes, "a damaged file is not given to the kernel");
+    cached.test.ok(&["umount", "mnt"]);
 }

@@ -4,6 +4,7 @@ use super::far::{cairn, run};
 use super::server::{Faults, Server};
 use crate::support::*;
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
@@ -150,4 +151,62 @@ fn a_local_reference_is_read_through_the_mount_and_a_change_is_eio() {
     assert!(logged(&test).contains("it changed since it was added"), "{}", logged(&test));
     std::fs::write(test.path("far"), &bytes).unwrap();
     assert!(std::fs::read(test.path("mnt/far")).unwrap() == bytes, "it is back");
+}
+
+#[test]
+fn a_size_that_was_not_recorded_is_asked_for_and_its_state_counts_for_the_mount() {
+    let (test, server) = (TestStore::new(), Server::start());
+    let (old, new) = (random_bytes(1, 3 * MIB + 5), random_bytes(2, 3 * MIB + 5));
+    for name in ["stat", "read", "list", "gone"] {
+        server.put(&format!("bucket/{name}"), &old);
+    }
+    std::fs::write(test.path("near"), &old).unwrap();
+    let near = format!("file://{}", test.path("near").display());
+    let [stat, read, list, gone] = ["stat", "read", "list", "gone"].map(|name| format!("s3://bucket/{name}"));
+    run(&test, &server, &["put", "x", &stat, &read, &list, &gone, &near, "--no-checksum"], 0);
+    server.remove("bucket/gone");
+    server.counted();
+    let mounted = mount(&test, &server);
+    let at = |name: &str| test.path("mnt").join(name);
+    assert_eq!(std::fs::read_dir(test.path("mnt")).unwrap().count(), 5);
+    assert_eq!(server.counted().0, 0, "names alone are listed without their sources");
+    assert_eq!(std::fs::metadata(at("stat")).unwrap().len(), old.len() as u64);
+    let mut found = Vec::new();
+    File::open(at("read")).unwrap().read_to_end(&mut found).unwrap();
+    assert!(found == old, "a program that does not ask for the size gets all of it");
+    assert!(std::fs::read(at("near")).unwrap() == old);
+    let listed = std::process::Command::new("ls").arg("-l").arg(test.path("mnt")).output().unwrap();
+    let sizes = text(&listed.stdout).matches(&old.len().to_string()).count();
+    assert_eq!(sizes, 4, "{}", text(&listed.stdout));
+    // What is missing has no size; reading it says why.
+    assert_eq!(std::fs::metadata(at("gone")).unwrap().len(), 1);
+    assert_eq!(std::fs::read(at("gone")).unwrap_err().raw_os_error(), Some(libc::EIO));
+    assert!(logged(&test).contains("/gone: cannot read s3://bucket/gone"), "{}", logged(&test));
+    // The state that was found first counts for this mount. Another mount finds the next one.
+    server.put("bucket/stat", &new[..MIB]);
+    assert_eq!(std::fs::metadata(at("stat")).unwrap().len(), old.len() as u64);
+    eio(File::open(at("stat")).unwrap().read_at(&mut [0; 100], 2 * MIB as u64));
+    assert!(logged(&test).contains("/stat: cannot read s3://bucket/stat: it changed"), "{}", logged(&test));
+    drop(mounted);
+    let _mounted = mount(&test, &server);
+    assert!(std::fs::read(at("stat")).unwrap() == new[..MIB]);
+}
+
+#[test]
+fn a_silent_server_is_asked_once_for_the_sizes_of_a_listing() {
+    let (test, server) = (TestStore::new(), Server::start());
+    let uris: Vec<String> = (0..20).map(|n| format!("s3://bucket/{n}")).collect();
+    for n in 0..20 {
+        server.put(&format!("bucket/{n}"), b"content");
+    }
+    let args = [&["put", "x", "--no-checksum"], &uris.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat();
+    run(&test, &server, &args, 0);
+    let _mounted = mount(&test, &server);
+    server.faults(Faults { silent: true, ..Faults::default() });
+    let began = Instant::now();
+    for name in std::fs::read_dir(test.path("mnt")).unwrap() {
+        assert_eq!(std::fs::metadata(name.unwrap().path()).unwrap().len(), 1);
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?} for 20 files", began.elapsed());
+    assert!(logged(&test).contains("cannot learn the size of /0"), "{}", logged(&test));
 }

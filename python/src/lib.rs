@@ -6,6 +6,7 @@ mod artifact;
 mod assets;
 mod content;
 mod convert;
+mod draft;
 mod entry;
 mod error;
 mod finding;
@@ -30,6 +31,7 @@ fn _cairn(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<read::PyReader>()?;
     m.add_class::<read::PyLocalFiles>()?;
     m.add_class::<finding::PyFinding>()?;
+    m.add_class::<draft::PyDraft>()?;
     m.add_class::<preview::PyPreview>()?;
     m.add_class::<entry::PyEntry>()?;
     m.add_class::<entry::PyChange>()?;

@@ -1,6 +1,7 @@
 //! `cairn.Store`.
 
 use crate::convert::hash_of;
+use crate::draft::{PyDraft, open_drafts};
 use crate::error::Result;
 use crate::finding::PyFinding;
 use crate::version::PyVersion;
@@ -93,6 +94,12 @@ impl PyStore {
     /// The versions of an artifact that are not removed, oldest first.
     fn versions(&self, py: Python<'_>, name: &str) -> Result<Vec<PyVersion>> {
         Ok(quick(py, || self.0.versions(name))?.into_iter().map(PyVersion::new).collect())
+    }
+
+    /// The versions that runs make together and that are not finished, of one artifact or of all.
+    #[pyo3(signature = (name=None))]
+    fn drafts(&self, py: Python<'_>, name: Option<&str>) -> Result<Vec<PyDraft>> {
+        quick(py, || open_drafts(&self.0, name))
     }
 
     /// Reads and hashes the whole store again. Returns what is not as it should be: a list, empty if all is right.

@@ -269,6 +269,29 @@ def test_runs_make_one_version_together(store):
     assert logged.aliases == ["latest", "best"] and logged.run_id == "last"
 
 
+def test_drafts_are_listed_dropped_and_discarded(store):
+    for rank in range(3):
+        part = cairn.Artifact("scores")
+        part.add_bytes(f"{rank}.csv", "x")
+        cairn.Run(store, id=f"rank-{rank}").upsert_artifact(part, "eval-7")
+    (draft,) = store.drafts()
+    assert (draft.name, draft.distributed_id, draft.file_count, draft.writing) == ("scores", "eval-7", 3, 0)
+    assert draft.runs == ["rank-0", "rank-1", "rank-2"] and repr(draft) == 'Draft("scores", "eval-7")'
+    draft.drop_run("rank-1")
+    assert store.drafts("scores")[0].runs == ["rank-0", "rank-2"]
+    with pytest.raises(cairn.NotFoundError):
+        draft.drop_run("rank-1")
+    version = cairn.Run(store, id="last").finish_artifact(cairn.Artifact("scores"), "eval-7", expect=2)
+    assert [e.path for e in version.files()] == ["0.csv", "2.csv"] and store.drafts() == []
+    with pytest.raises(cairn.FinishedError):
+        draft.discard()
+    with pytest.raises(cairn.NotFoundError):
+        store.drafts("none")
+    cairn.Run(store, id="a").upsert_artifact(cairn.Artifact("scores"), "eval-8")
+    store.drafts()[0].discard()
+    assert store.drafts() == []
+
+
 def test_errors_say_what_and_why(store, tmp_path):
     save(store, {"a": "1"})
     with pytest.raises(cairn.NotFoundError) as e:

@@ -373,3 +373,17 @@ def test_the_exceptions_have_wandbs_names(store):
         wandb.use_artifact("none:latest")
     with pytest.raises(ValueError):
         wandb.Artifact("a/b", "dataset")
+
+
+def test_what_init_is_given_is_kept_or_ignored_with_one_warning(store, monkeypatch, capsys):
+    for name, value in {"WANDB_RUN_ID": "r-1", "WANDB_RUN_GROUP": "g", "WANDB_JOB_TYPE": "train"}.items():
+        monkeypatch.setenv(name, value)
+    about = {"entity": "us", "project": "vision", "name": "first", "notes": "n", "tags": ["t"], "config": {"lr": 1}}
+    for _ in range(2):
+        with wandb.init(**about, dir="x", resume="allow", reinit=True, save_code=None) as run:
+            assert (run.id, run.group, run.job_type) == ("r-1", "g", "train")
+            logged = log({"a": "1"}, run=run)
+    assert store.version("data").metadata["wandb"] == about and logged.entity == "us"
+    assert capsys.readouterr().err.count("init ignores what only W&B's server has: reinit, resume\n") == 1
+    with pytest.raises(TypeError, match="unexpected keyword argument 'projekt'"):
+        wandb.init(projekt="vision")

@@ -57,6 +57,8 @@ def _command(match: re.Match[str]) -> str:
     quoted = [repr(argument) for argument in arguments]
     first, second = [*quoted, "", ""][:2]
     calls = {
+        ("drafts", 0): "store.drafts()",
+        ("drafts", 1): f"store.drafts({first})",
         ("list", 0): "store.artifacts()",
         ("list", 1): f"store.versions({first})",
         ("ls", 1): f"store.version({first}).ls()",

@@ -20,6 +20,7 @@ from ._api import Api
 from ._artifact import Artifact, ArtifactTTL
 from ._objects import Html, Image, Table
 from ._run import Run
+from ._store import warn_once
 from .errors import CommError, Error, UsageError
 
 __all__ = [
@@ -53,6 +54,12 @@ __all__ = [
     "use_model",
 ]
 
+# Arguments of W&B's init without a meaning here. `dir` is one, too: a run writes no files.
+_IGNORED = set(
+    "allow_val_change anonymous config_exclude_keys config_include_keys force fork_from magic mode monitor_gym reinit "
+    "resume resume_from save_code settings sync_tensorboard tensorboard".split()
+)
+
 run: Run | None = None
 """The run that `init` began last."""
 
@@ -70,7 +77,11 @@ def init(
     job_type: str | None = None,
     **others: Any,
 ) -> Run:
-    """Begins a run. Arguments that concern W&B's server are ignored."""
+    """Begins a run. Other arguments of W&B's concern its server; that they are ignored is said once."""
+    if unknown := sorted(others.keys() - _IGNORED):
+        raise TypeError(f"init() got an unexpected keyword argument {unknown[0]!r}")
+    if ignored := sorted(name for name, value in others.items() if value is not None):
+        warn_once(f"init ignores what only W&B's server has: {', '.join(ignored)}")
     global run
     run = Run(
         entity=entity,

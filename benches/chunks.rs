@@ -1,8 +1,16 @@
 //! What a new version of a large file costs that differs a little from the one before: `cargo bench --bench chunks`.
 //!
 //! Makes files as programs do that append, insert and update, puts each, and then the changed one: bytes that the store
-//! grows by, and seconds; next to them a put of the same file into an empty store, which stores it whole, and restic,
-//! where that is installed. `CAIRN_BENCH_MB` (32) is the size of a file. Prints a table; works in `$TMPDIR`.
+//! grows by, and seconds; next to them the seconds of reading and hashing the changed file, a put of it into an empty
+//! store, which stores it whole, and restic and borg, where these are installed. SQLite databases and Parquet files are
+//! made by `chunks_files.py`; Parquet needs pyarrow. `CAIRN_BENCH_MB` (32) is the size of a file, `CAIRN_BENCH_PYTHON`
+//! (python3) the interpreter, `CAIRN_BENCH_ONLY` a part of the name of the changes to measure. Prints a table; works in
+//! `$TMPDIR`.
+//!
+//! `CAIRN_BENCH_DAYS=N` measures a file that grows by a thousandth on each of N days instead (`chunks_days.rs`).
+
+#[path = "chunks_days.rs"]
+mod days;
 
 use cairn::{Artifact, Store};
 use std::path::Path;
@@ -136,8 +144,33 @@ fn changes(len: usize) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let moved = Noise(10).bytes(len);
     let mut changed = moved.clone();
     changed[len / 2..len / 2 + (len / 2).min(1 << 20)].copy_from_slice(&Noise(11).bytes((len / 2).min(1 << 20)));
+    let mut longer = moved.clone();
+    longer.splice(len / 3..len / 3, Noise(12).bytes(1000));
+    out.push(("1,000 bytes inserted", moved.clone(), longer));
     out.push(("1 MiB changed in place", moved, changed));
+    for (name, args) in [
+        ("SQLite, 1 % of rows appended", ["sqlite", "append"]),
+        ("SQLite, 0.1 % of rows updated", ["sqlite", "update"]),
+        ("Parquet, 1 % of rows appended", ["parquet", "append"]),
+        ("Parquet, 1 % of rows updated", ["parquet", "update"]),
+        ("Parquet, a column added", ["parquet", "column"]),
+    ] {
+        out.extend(made(args, len).map(|[before, after]| (name, before, after)));
+    }
     out
+}
+
+/// A file before and after a change, made by a Python program. `None`: what that needs is not installed.
+fn made(args: [&str; 2], len: usize) -> Option<[Vec<u8>; 2]> {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [dir.path().join("before"), dir.path().join("after")];
+    let mut command = days::python();
+    let ended = command.args(args).arg((len / 1_000_000).to_string()).args(&paths).status();
+    if !ended.is_ok_and(|status| status.success()) {
+        println!("skipped: {} {}", args[0], args[1]);
+        return None;
+    }
+    Some(paths.map(|path| std::fs::read(path).unwrap()))
 }
 
 /// Bytes of the files below a directory.
@@ -157,30 +190,75 @@ fn put(store: &Store, source: &Path) -> (f64, u64) {
     (begun.elapsed().as_secs_f64(), content() - before)
 }
 
-/// What restic stores for the second of two backups, and its seconds. `None`: it is not installed.
-fn restic(repository: &Path, source: &Path, bytes: [&[u8]; 2]) -> Option<(f64, u64)> {
-    let run = |args: &[&str]| {
-        let mut command = Command::new("restic");
-        command.args(["--quiet", "--no-cache", "--repo"]).arg(repository).args(args);
-        command.env("RESTIC_PASSWORD", "bench").output().ok().filter(|output| output.status.success())
-    };
-    run(&["init"])?;
+/// What another program stores for the second of two backups, and its seconds. `begin` makes its repository, `backup`
+/// is the number of a backup. `None`: it is not installed.
+fn other(
+    repository: &Path,
+    source: &Path,
+    bytes: [&[u8]; 2],
+    run: &dyn Fn(Option<usize>) -> Option<()>,
+) -> Option<(f64, u64)> {
+    run(None)?;
     let mut last = (0.0, 0);
-    for bytes in bytes {
+    for (number, bytes) in bytes.into_iter().enumerate() {
         std::fs::write(source.join("file"), bytes).unwrap();
         let before = size_of(repository);
         let begun = Instant::now();
-        run(&["backup", source.to_str()?])?;
+        run(Some(number))?;
         last = (begun.elapsed().as_secs_f64(), size_of(repository) - before);
     }
     Some(last)
 }
 
+fn succeeds(command: &mut Command) -> Option<()> {
+    command.output().ok().filter(|output| output.status.success()).map(drop)
+}
+
+fn restic(place: &Path, source: &Path, bytes: [&[u8]; 2]) -> Option<(f64, u64)> {
+    let repository = place.join("restic");
+    let run = |backup: Option<usize>| {
+        let mut command = Command::new("restic");
+        command.args(["--quiet", "--no-cache", "--repo"]).arg(&repository).env("RESTIC_PASSWORD", "bench");
+        match backup {
+            None => succeeds(command.arg("init")),
+            Some(_) => succeeds(command.arg("backup").arg(source)),
+        }
+    };
+    other(&repository, source, bytes, &run)
+}
+
+fn borg(place: &Path, source: &Path, bytes: [&[u8]; 2]) -> Option<(f64, u64)> {
+    let repository = place.join("borg");
+    let run = |backup: Option<usize>| {
+        let mut command = Command::new("borg");
+        command.env("BORG_BASE_DIR", place.join("borg-home"));
+        match backup {
+            None => succeeds(command.args(["init", "--encryption", "none"]).arg(&repository)),
+            Some(number) => {
+                succeeds(command.arg("create").arg(format!("{}::{number}", repository.display())).arg(source))
+            }
+        }
+    };
+    other(&repository, source, bytes, &run)
+}
+
+fn shown(measured: Option<(f64, u64)>) -> String {
+    measured.map_or("not installed | ".into(), |(s, bytes)| format!("{:.2} | {s:.2}", bytes as f64 / 1e6))
+}
+
 fn main() {
-    let megabytes: usize = std::env::var("CAIRN_BENCH_MB").ok().and_then(|n| n.parse().ok()).unwrap_or(32);
-    println!("| change | stored for v0, MB | stored for v1 | stored whole | v0, s | v1 | whole | restic: MB | s |");
-    println!("|---|---|---|---|---|---|---|---|---|");
-    for (name, before, after) in changes(megabytes * 1_000_000) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<usize>().ok());
+    let megabytes = number("CAIRN_BENCH_MB").unwrap_or(32);
+    if let Some(days) = number("CAIRN_BENCH_DAYS") {
+        return days::run(megabytes, days);
+    }
+    let only = std::env::var("CAIRN_BENCH_ONLY").unwrap_or_default();
+    println!(
+        "| change | stored for v0, MB | stored for v1 | stored whole | v0, s | hashing v1 | v1 | whole | restic: MB | s \
+         | borg: MB | s |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    for (name, before, after) in changes(megabytes * 1_000_000).into_iter().filter(|(name, ..)| name.contains(&only)) {
         let place = tempfile::tempdir().unwrap();
         let source = place.path().join("source");
         std::fs::create_dir(&source).unwrap();
@@ -189,17 +267,16 @@ fn main() {
         std::fs::write(source.join("file"), &before).unwrap();
         let first = put(&store, &source);
         std::fs::write(source.join("file"), &after).unwrap();
+        let hashing = days::hash(&source.join("file"));
         let second = put(&store, &source);
         let whole = put(&other, &source);
         let mut read = Vec::new();
         std::io::Read::read_to_end(&mut store.version("a").unwrap().open("file").unwrap(), &mut read).unwrap();
         assert!(read == after, "{name}: what is read is what was put");
-        let restic = restic(&place.path().join("restic"), &source, [&before, &after]);
+        let [restic, borg] = [restic, borg].map(|other| shown(other(place.path(), &source, [&before, &after])));
         let [mb0, mb1, mb_whole] = [first.1, second.1, whole.1].map(|bytes| bytes as f64 / 1e6);
-        let restic =
-            restic.map_or("not installed | ".into(), |(s, bytes)| format!("{:.2} | {s:.2}", bytes as f64 / 1e6));
         println!(
-            "| {name} | {mb0:.2} | {mb1:.2} | {mb_whole:.2} | {:.2} | {:.2} | {:.2} | {restic} |",
+            "| {name} | {mb0:.2} | {mb1:.2} | {mb_whole:.2} | {:.2} | {hashing:.2} | {:.2} | {:.2} | {restic} | {borg} |",
             first.0, second.0, whole.0
         );
     }

@@ -37,7 +37,26 @@ def tree(kind, seed):
     elif kind == "larges":  # 64 new object files and more: one syncfs instead of a sync for each
         for i in range(70):
             files[f"big/{i:02}"] = r.randbytes(131_072 + i)
+    elif kind == "grown":  # `seed` is CHAIN-STEP: the file of the step before, a little changed
+        files["grown"] = grown(*seed.rsplit("-", 1))
     return files
+
+
+def grown(chain, step):
+    """A large file after so many changes: the store composes it of parts of the one before and what is new."""
+    data = bytearray(random.Random(f"grown {chain}").randbytes(1_300_000))
+    for i in range(1, int(step) + 1):
+        r = random.Random(f"grown {chain} {i}")
+        at = r.randrange(len(data))
+        if i % 3 == 0:
+            data += r.randbytes(r.randint(1000, 300_000))
+        elif i % 3 == 1:
+            data[at:at] = r.randbytes(r.randint(1, 200_000))
+        else:
+            data[at : at + 5000] = r.randbytes(5000)
+        if len(data) > 6_000_000:
+            del data[: len(data) - 2_000_000]
+    return bytes(data)
 
 
 def write_tree(files, to):
@@ -98,13 +117,13 @@ def load(command, store, dir, worker, acks, seed):
         cairn.slow_down()
     out = os.open(acks, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     say = lambda **line: os.write(out, (json.dumps(line) + "\n").encode())
-    n, own, stop, draft, contributed = 0, [], [], 0, 0
+    n, own, stop, draft, contributed, steps = 0, [], [], 0, 0, 0
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     while not stop:
         n += 1
         op = r.choices(
-            ["few", "big", "twin", "many", "larges", "again", "alias", "rm", "upsert", "finish", "patch", "copy"],
-            [50, 20, 30, 8, 5, 5, 10, 4, 30, 5, 20, 8],
+            ["few", "big", "twin", "many", "larges", "grown", "again", "alias", "rm", "upsert", "finish", "patch", "copy"],
+            [50, 20, 30, 8, 5, 25, 5, 10, 4, 30, 5, 20, 8],
         )[0]
         if op in ("alias", "rm", "again", "copy") and not own:
             op = "few"
@@ -173,6 +192,9 @@ def load(command, store, dir, worker, acks, seed):
             name = r.choice(["shared", "shared", f"own{worker}"])
             # "again": content that may equal the newest version's, with a tag; then a note is the only change.
             kind, content = r.choice(own)[2] if op == "again" else (op, f"{worker}-{n}")
+            if op == "grown":
+                name, steps = f"grown{worker}", steps + 1
+                content = f"{worker}.{seed}-{steps}"
             if op == "twin":
                 content = f"at {int(time.time() / 2)}"
             tag = f"t{worker}-{n}"

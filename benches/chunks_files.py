@@ -1,0 +1,107 @@
+"""Files as programs write them, for the benchmark `chunks`: SQLite databases and Parquet files, before and after a change.
+
+chunks_files.py sqlite append|update MEGABYTES BEFORE AFTER
+chunks_files.py parquet append|update|column MEGABYTES BEFORE AFTER
+chunks_files.py parquet-days MEGABYTES FILE   writes FILE, and again with a thousandth more for each line that it reads;
+                                              prints a line each time
+
+Exits with 3 if it needs a module that is not installed (Parquet: pyarrow and numpy).
+"""
+
+import os, random, shutil, sqlite3, sys
+
+
+def rows_of_items(r, first, count):
+    return ((i, f"user{r.randrange(99_991)}", r.random(), r.randbytes(100).hex()) for i in range(first, first + count))
+
+
+def sqlite(change, megabytes, before, after):
+    count, r = megabytes * 3600, random.Random(1)
+    for path in (before, after):
+        if os.path.exists(path):
+            os.remove(path)
+    database = sqlite3.connect(before)
+    database.execute("CREATE TABLE items (id INTEGER PRIMARY KEY, user TEXT, score REAL, body TEXT)")
+    database.execute("CREATE INDEX by_user ON items (user)")
+    database.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows_of_items(r, 0, count))
+    database.commit()
+    database.close()
+    shutil.copyfile(before, after)
+    database = sqlite3.connect(after)
+    if change == "append":
+        database.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows_of_items(r, count, count // 100))
+    else:
+        changed = r.sample(range(count), count // 1000)
+        database.executemany("UPDATE items SET score = ? WHERE id = ?", ((r.random(), i) for i in changed))
+    database.commit()
+    database.close()
+
+
+def columns(numpy, group, rows):
+    r = numpy.random.default_rng(group)
+    return {
+        "id": numpy.arange(group * rows, (group + 1) * rows),
+        "user": r.integers(0, 99_991, rows),
+        "score": r.random(rows),
+        "amount": r.normal(size=rows),
+        "kind": numpy.array(["view", "click", "order", "return"])[r.integers(0, 4, rows)],
+    }
+
+
+def write_parquet(path, groups):
+    import pyarrow, pyarrow.parquet
+
+    writer = None
+    for group in groups:
+        table = pyarrow.table(group)
+        writer = writer or pyarrow.parquet.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    writer.close()
+
+
+ROWS, BYTES = 32_768, 1_037_000  # rows of a row group, and about how long it is
+
+
+def parquet(change, megabytes, before, after):
+    import numpy
+
+    count = max(2, megabytes * 1_000_000 // BYTES)
+    groups = lambda n: (columns(numpy, i, ROWS) for i in range(n))
+    write_parquet(before, groups(count))
+    if change == "append":
+        write_parquet(after, groups(count + max(1, count // 100)))
+        return
+
+    def changed(i, group):
+        if change == "column":
+            group["more"] = numpy.random.default_rng(10_000 + i).random(ROWS)
+        elif i % 100 == 50:  # one row in a hundred of the rows is changed, all of them near each other
+            group["score"] = numpy.random.default_rng(20_000 + i).random(ROWS)
+        return group
+
+    write_parquet(after, (changed(i, group) for i, group in enumerate(groups(count))))
+
+
+def parquet_days(megabytes, path):
+    import numpy, pyarrow
+
+    count = max(2, megabytes * 1_000_000 // BYTES)
+    groups = [pyarrow.table(columns(numpy, i, ROWS)) for i in range(count)]
+    for day in range(1_000_000):
+        write_parquet(path, groups)
+        print(day, flush=True)
+        if not sys.stdin.readline():
+            return
+        groups.append(pyarrow.table(columns(numpy, 1_000_000 + day, max(1, ROWS * count // 1000))))
+
+
+if __name__ == "__main__":
+    what, args = sys.argv[1], sys.argv[2:]
+    try:
+        if what == "parquet-days":
+            parquet_days(int(args[0]), args[1])
+        else:
+            {"sqlite": sqlite, "parquet": parquet}[what](args[0], int(args[1]), args[2], args[3])
+    except ImportError as e:
+        print(e, file=sys.stderr)
+        sys.exit(3)

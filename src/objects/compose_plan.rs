@@ -12,6 +12,8 @@ const SOURCES: usize = 32;
 const SOURCES_AFTER: usize = 8;
 /// A shorter part is stored again: its extent would need nearly as much space, and a read of its own.
 const MIN_PART: u64 = 512;
+/// If less than this part of a source is used, it is stored again.
+const MIN_USE: u64 = 8;
 /// What a content may keep in the store for it to be composed, in multiples of its own size. Without this bound, a file
 /// of which a little changes every day would after a while need objects that hardly any of it is in.
 const MAX_KEPT: u64 = 2;
@@ -38,7 +40,8 @@ impl Plan {
     pub(super) fn new(size: u64, matches: &[Match], base: &Base) -> Option<Plan> {
         let mut plan = Plan { size, pieces: pieces(size, matches, base) };
         plan.drop_short_parts();
-        plan.drop_little_used_sources();
+        plan.drop_wasteful_sources(base);
+        plan.drop_surplus_sources();
         let kept: u64 = plan.used().keys().map(|source| base.sources[*source as usize].size).sum();
         let is_worth = plan.stored_again() <= size / 2 && kept + plan.stored_again() <= MAX_KEPT * size;
         (is_worth && plan.pieces.len() <= MAX_EXTENTS).then_some(plan)
@@ -110,7 +113,14 @@ impl Plan {
         }
     }
 
-    fn drop_little_used_sources(&mut self) {
+    /// Stores the parts of sources again of which little is used: else these would be kept for them.
+    fn drop_wasteful_sources(&mut self, base: &Base) {
+        let mut used = self.used();
+        used.retain(|source, bytes| *bytes < base.sources[*source as usize].size / MIN_USE);
+        self.drop(|piece| piece.from.is_some_and(|(source, _)| used.contains_key(&source)));
+    }
+
+    fn drop_surplus_sources(&mut self) {
         let used = self.used();
         // One more is for the rest.
         if used.len() < SOURCES {

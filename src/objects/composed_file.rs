@@ -114,6 +114,16 @@ impl ComposedFile {
         }
     }
 
+    /// How many bytes there are from `at` to the next part of at least `min` bytes in an object file. At least one, or
+    /// up to the end.
+    pub fn before_long_part(&self, at: u64, min: u64) -> u64 {
+        let first = self.parts.partition_point(|part| part.at + part.len <= at);
+        let is_long = |part: &&Part| {
+            part.len >= min && matches!(self.sources.get(part.source as usize), Some(OpenSource::File(_)))
+        };
+        self.parts.iter().skip(first + 1).find(is_long).map_or(self.size, |part| part.at) - at
+    }
+
     pub(super) fn names(&self) -> &[RecipeSource] {
         &self.names
     }

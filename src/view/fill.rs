@@ -15,6 +15,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Bytes that are copied at once through memory.
+const BUFFER: u64 = 1 << 20;
+/// Blocks of this size can be shared with another file, on most file systems that can share blocks.
+const BLOCK: u64 = 4 << 10;
 /// Shorter parts of composed content are not worth a call of their own.
 const MIN_IN_KERNEL: u64 = 256 << 10;
 
@@ -206,15 +210,20 @@ impl<'a> Fill<'a> {
         write(&mut file).map(|()| Created::New)
     }
 
-    /// Copies composed content, inside the kernel where it can, which shares blocks on some file systems.
+    /// Copies composed content, inside the kernel where it can. Some file systems then share the blocks, if these are
+    /// whole ones.
     fn copy_parts(&self, to: &mut NewFile, composed: &ComposedFile, buffer: &mut Vec<u8>) -> Result<()> {
         let (mut at, mut in_kernel) = (0, true);
         while at < composed.size() {
             self.options.progress.check_cancelled()?;
-            let n = match composed.file_at(at).filter(|(_, _, len)| in_kernel && *len >= MIN_IN_KERNEL) {
-                Some((file, offset, len)) => {
-                    to.copy_part_from(file, offset, at, usize::try_from(len).unwrap_or(usize::MAX).min(128 << 20))?
-                }
+            let part = composed.file_at(at).filter(|(_, _, len)| in_kernel && *len >= MIN_IN_KERNEL);
+            let before = part.map_or(0, |(_, offset, _)| before_whole_blocks(offset, at));
+            if before > 0 {
+                at += self.copy_bytes(to, composed, at, before, buffer)?;
+                continue;
+            }
+            let n = match part {
+                Some((file, offset, len)) => to.copy_part_from(file, offset, at, whole_blocks(len))?,
                 None => 0,
             };
             if n > 0 {
@@ -222,12 +231,25 @@ impl<'a> Fill<'a> {
                 continue;
             }
             in_kernel &= composed.file_at(at).is_none_or(|(_, _, len)| len < MIN_IN_KERNEL);
-            buffer.resize(1 << 20, 0);
-            let n = composed.read_at(buffer, at).map_err(|e| Error::io("read parts of content for", to.path(), e))?;
-            to.write_at(&buffer[..n], at)?;
-            at += n as u64;
+            let len = if in_kernel { composed.before_long_part(at, MIN_IN_KERNEL).min(BUFFER) } else { BUFFER };
+            at += self.copy_bytes(to, composed, at, len as usize, buffer)?;
         }
         Ok(())
+    }
+
+    /// Copies at most `len` bytes of composed content through the buffer. Returns how many.
+    fn copy_bytes(
+        &self,
+        to: &NewFile,
+        composed: &ComposedFile,
+        at: u64,
+        len: usize,
+        buffer: &mut Vec<u8>,
+    ) -> Result<u64> {
+        buffer.resize(len, 0);
+        let n = composed.read_at(buffer, at).map_err(|e| Error::io("read parts of content for", to.path(), e))?;
+        to.write_at(&buffer[..n], at)?;
+        Ok(n as u64)
     }
 
     /// Copies `size` bytes, holes left as holes, inside the kernel where it can. A source that ends early is damage.
@@ -293,4 +315,16 @@ fn next_data(file: &File, at: u64, size: u64) -> (u64, u64) {
         let end = libc::lseek(file.as_raw_fd(), start, libc::SEEK_HOLE);
         (start as u64, if end < 0 { size } else { (end as u64).min(size) })
     }
+}
+
+/// How many bytes are before the next place where both offsets are at the beginning of a block. 0: they are there, or
+/// never.
+fn before_whole_blocks(from: u64, to: u64) -> usize {
+    if from % BLOCK == to % BLOCK { (to.next_multiple_of(BLOCK) - to) as usize } else { 0 }
+}
+
+/// How many bytes of a part are copied at once: whole blocks, if there is one.
+fn whole_blocks(len: u64) -> usize {
+    let len = len.min(128 << 20);
+    (if len < BLOCK { len } else { len - len % BLOCK }) as usize
 }

@@ -167,6 +167,24 @@ fn a_file_of_which_little_is_shared_or_that_would_keep_too_much_is_stored_whole(
 }
 
 #[test]
+fn what_is_needed_of_a_source_of_which_little_is_used_is_stored_again() {
+    let test_store = TestStore::new();
+    let v0 = random_bytes(1, 4 * MIB);
+    put(&test_store, &v0);
+    let v1 = [&v0[..2 * MIB], &random_bytes(2, 15 * MIB / 8)].concat();
+    put(&test_store, &v1);
+    let v2 = v1[7 * MIB / 4..].to_vec();
+    let new = put(&test_store, &v2);
+    assert!(is_composed(&test_store, "a:v2") && (256 * 1024..300_000).contains(&new), "{new}");
+    test_store.ok(&["rm", "a:v0", "a:v1"]);
+    gc(&test_store, 0);
+    let kept: u64 = objects(&test_store).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(kept < 9 * MIB as u64 / 4, "{kept} bytes are kept for {}", v2.len());
+    assert!(got(&test_store, "a:v2") == v2);
+    test_store.clean("at the end");
+}
+
+#[test]
 fn a_file_that_grows_every_day_is_stored_once_and_has_few_parts() {
     let test_store = TestStore { dir: memory_dir() };
     cairn::Store::init(test_store.store_path(), &Default::default()).unwrap();
@@ -396,6 +414,66 @@ fn a_missing_object_or_a_damaged_recipe_is_found_and_collections_free_nothing_th
     collect(&healed.store(), &GcOptions::default().min_age(Duration::ZERO)).unwrap();
     test_store.ok(&["verify", "--repair-from", "backup"]);
     assert!(got(&test_store, "a:v3") == all[3]);
+}
+
+/// Changes bytes of a file: some are flipped, overwritten, cut off, or appear a second time.
+fn mutate(bytes: &mut Vec<u8>, near: usize, dice: &mut Dice, seed: u64) {
+    let at = if dice.roll(2) == 0 { near + dice.pick(300) } else { dice.pick(bytes.len()) }.min(bytes.len() - 1);
+    let end = (at + 1 + dice.pick(60)).min(bytes.len());
+    match dice.roll(6) {
+        0 => bytes[at] ^= 1 << dice.roll(8),
+        1 => bytes[at..end].copy_from_slice(&random_bytes(seed, end - at)),
+        2 => bytes[at..end].fill(0),
+        3 => bytes.truncate(at),
+        4 => drop(bytes.splice(at..at, random_bytes(seed, end - at))),
+        _ => {
+            let twice = bytes[at..end].to_vec();
+            let to = dice.pick(bytes.len() - twice.len());
+            bytes[to..to + twice.len()].copy_from_slice(&twice);
+        }
+    }
+}
+
+#[test]
+fn a_pack_with_recipes_that_is_changed_anywhere_is_found_and_gives_no_wrong_byte() {
+    let (test_store, all) = four_versions();
+    let (dice, mut changed) = (&mut Dice(17), 0);
+    let packs = files(&test_store.store_path().join("packs"));
+    for round in 0..80 {
+        let version = 1 + dice.pick(3);
+        let store = test_store.store();
+        let entry = store.version(&format!("a:v{version}")).unwrap().entry(&RelPath::parse(b"big").unwrap()).unwrap();
+        let Entry::File { digest, .. } = entry else { panic!("big is a file") };
+        let is_header = |bytes: &[u8]| bytes.windows(37).position(|b| b.starts_with(&digest.0) && b[36] == 3);
+        let (pack, near) = packs.iter().find_map(|path| Some((path, is_header(&fs::read(path).unwrap())?))).unwrap();
+        let (before, meta) = (fs::read(pack).unwrap(), fs::metadata(pack).unwrap());
+        let mut bytes = before.clone();
+        mutate(&mut bytes, near, dice, round);
+        if bytes == before {
+            continue;
+        }
+        changed += 1;
+        let restore = |bytes: &[u8]| {
+            crate::crafted_stores::write(pack, bytes);
+            fs::File::open(pack).unwrap().set_modified(meta.modified().unwrap()).unwrap();
+            fs::set_permissions(pack, meta.permissions()).unwrap();
+        };
+        restore(&bytes);
+        for (i, expected) in all.iter().enumerate() {
+            let mut got = Vec::new();
+            let read = test_store.store().version(&format!("a:v{i}")).and_then(|version| version.open("big"));
+            let Ok(mut file) = read else { continue };
+            if std::io::Read::read_to_end(&mut file, &mut got).is_ok() {
+                assert!(got == *expected, "round {round}: v{i} has wrong bytes");
+            }
+        }
+        let printed = text(&test_store.run(&["verify"], 1).stdout);
+        assert!(printed.contains("F"), "round {round}: {printed}");
+        restore(&before);
+        let _ = fs::remove_dir_all(test_store.store_path().join("damaged"));
+    }
+    assert!(changed > 60, "{changed}");
+    test_store.clean("all is as it was");
 }
 
 #[test]

@@ -181,6 +181,37 @@ fn where_blocks_can_be_shared_they_are() {
 }
 
 #[test]
+fn where_blocks_can_be_shared_a_composed_file_shares_them_with_what_get_makes() {
+    let (at, test_store) = store_on("xfs", 320 << 20);
+    let used = || {
+        let s = cairn::internals::disk::space(&at.0).unwrap();
+        (s.blocks - s.blocks_free) * u64::from(s.fragment_size)
+    };
+    let mut bytes = random_bytes(1, (32 << 20) + 77);
+    make_tree(&test_store.path("d"), &[("large", &bytes)]);
+    test_store.ok(&["put", "a", "d"]);
+    for place in 1..16 {
+        bytes[place << 21..][100..200].copy_from_slice(&random_bytes(9, 100));
+    }
+    bytes.extend(random_bytes(2, 300_000));
+    {
+        let staged = stage(&test_store, "r");
+        fs::write(staged.at("large"), &bytes).unwrap();
+        let before = used();
+        staged.sealed();
+        assert!(used() < before, "the staged file is gone, and only what is new was stored");
+        test_store.ok(&["umount", staged.mnt.to_str().unwrap()]);
+    }
+    test_store.ok(&["finish", "a", "--distributed-id", "d"]);
+    let (before, out) = (used(), at.0.join("out"));
+    test_store.ok(&["get", "a", out.to_str().unwrap()]);
+    File::open(out.join("large")).unwrap().sync_all().unwrap();
+    assert!(used() < before + (3 << 20), "{before} to {}: blocks are shared", used());
+    assert!(fs::read(out.join("large")).unwrap() == bytes);
+    drop(test_store);
+}
+
+#[test]
 fn a_full_disk_is_enospc_and_what_there_is_can_be_sealed() {
     let (_at, test_store) = store_on("ext4", 64 << 20);
     let staged = stage(&test_store, "r");

@@ -19,6 +19,12 @@ pub fn show_list<T: fmt::Display>(items: &[T]) -> String {
 
 /// Raw name bytes for people, as [`show_path`] shows a path.
 pub fn show_bytes(bytes: &[u8]) -> String {
+    if let Ok(text) = str::from_utf8(bytes)
+        && !text.is_empty()
+        && !text.contains(char::is_control)
+    {
+        return text.to_owned(); // nearly always
+    }
     let mut out = String::new();
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {

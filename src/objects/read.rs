@@ -140,9 +140,14 @@ impl Objects {
             return false;
         }
         let Some((place, file)) = place.and_then(|p| Some((p, self.open_packs().get(p.pack)?))) else { return false };
-        file.read(digest, BlobKind::Content, place.offset, length_guess(size), buffer).is_ok()
+        let is_right = file.read(digest, BlobKind::Content, place.offset, length_guess(size), buffer).is_ok()
             && buffer.len() as u64 == size
-            && Digest::of(buffer) == *digest
+            && Digest::of(buffer) == *digest;
+        if !is_right {
+            // The search opens it again: the handle may be stale, or a repair has replaced the file.
+            self.open_packs().forget(place.pack);
+        }
+        is_right
     }
 
     /// A small file's bytes, hashed and compared (L15).

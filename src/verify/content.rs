@@ -295,12 +295,12 @@ impl Present {
             }
         }
         let depth = checked.reading.depth();
+        let what = show_path(piece.stored().path.strip_prefix(root).unwrap_or(&piece.stored().path));
         for damage in checked.damage {
             let blob = match &damage {
                 Damage::Blob { digest, why, .. } | Damage::Object(digest, why) => Some((*digest, why.clone())),
                 Damage::Footer(_) | Damage::Unreadable(_) => {
-                    self.unreadable
-                        .push(show_path(piece.stored().path.strip_prefix(root).unwrap_or(&piece.stored().path)));
+                    self.unreadable.push(what.clone());
                     None
                 }
                 _ => None,
@@ -308,11 +308,11 @@ impl Present {
             if let Some((digest, why)) = blob {
                 self.wrong
                     .entry(digest)
-                    .or_insert(Wrong { why, findings: Vec::new() })
+                    .or_insert_with(|| Wrong { why, findings: Vec::new() })
                     .findings
                     .push(report.findings.len());
             }
-            report.findings.push(describe(&piece.stored().path, root, depth, damage));
+            report.findings.push(describe(what.clone(), depth, damage));
         }
     }
 }
@@ -358,7 +358,9 @@ pub(super) fn check_content(
     match objects.check_index() {
         Ok(runs) => {
             for (name, damage) in runs {
-                report.notes.push(describe(&store.layout().index().join(name), store.root(), depth, damage));
+                let segment = store.layout().index().join(name);
+                let what = show_path(segment.strip_prefix(store.root()).unwrap_or(&segment));
+                report.notes.push(describe(what, depth, damage));
             }
         }
         Err(e) => report.notes.push(super::artifact_check::finding_of(e, code::INDEX, "index")?),
@@ -401,8 +403,7 @@ fn read_piece(
 }
 
 /// A finding for a piece of damage.
-fn describe(path: &Path, root: &Path, depth: Depth, damage: Damage) -> Finding {
-    let what = show_path(path.strip_prefix(root).unwrap_or(path));
+fn describe(what: String, depth: Depth, damage: Damage) -> Finding {
     let (code, why) = match damage {
         Damage::ForeignFile => (code::STRANGER, "the store has no file with such a name".into()),
         Damage::Footer(why) => (code::PACK, why),

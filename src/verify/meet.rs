@@ -12,7 +12,7 @@ use crate::manifest::{Node, NodeSource, Visitor};
 use crate::objects::{Content, DamagedItem, KnownDamage, LargeObject, Objects, SMALL_MAX, SearchDepth};
 use crate::store::Store;
 use crate::types::{Digest, Location};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What was met that may be damage.
@@ -42,6 +42,8 @@ pub(super) struct Meet<'a> {
     pub known: &'a KnownDamage,
     pub suspects: &'a mut Suspects,
     pub read: &'a mut HashSet<Digest>,
+    /// Small content that a check before this one found wrong where it was read.
+    pub wrong: &'a HashMap<Digest, String>,
     pub cuts: &'a mut Cuts,
     pub places: &'a mut PlaceCheck,
     pub owner: &'a ManifestOwner,
@@ -64,6 +66,7 @@ impl Visitor for Meet<'_> {
             Some(_) => None,
             None if self.read.contains(digest) => return Ok(false),
             None if self.suspects.content.contains_key(digest) => return Ok(true),
+            None if self.wrong.contains_key(digest) => self.wrong.get(digest).cloned(),
             None => match self.read_content(digest, size, place)? {
                 None => return Ok(false),
                 Some(why) => why,

@@ -36,6 +36,8 @@ pub(super) struct Manifests<'a> {
     suspects: Suspects,
     /// Content that was read and is right.
     read: HashSet<Digest>,
+    /// Small content that was read and is wrong there: a file of packs is never changed, so it is not read again.
+    wrong: HashMap<Digest, String>,
     suspected: Vec<ManifestOwner>,
     cuts: Cuts,
     places: PlaceCheck,
@@ -52,9 +54,9 @@ impl<'a> Manifests<'a> {
         let (census, suspects) = (Census::new(), Suspects::default());
         let listed = options.quick && present.is_none();
         let known = if listed { store.objects().known_damage().unwrap_or_default() } else { Default::default() };
-        let (read, suspected, cuts) = (HashSet::new(), Vec::new(), Cuts::default());
+        let (read, wrong, suspected, cuts) = (HashSet::new(), HashMap::new(), Vec::new(), Cuts::default());
         let places = PlaceCheck::default();
-        Manifests { store, options, present, known, census, suspects, read, suspected, cuts, places, report }
+        Manifests { store, options, present, known, census, suspects, read, wrong, suspected, cuts, places, report }
     }
 
     /// The report, for findings of other kinds.
@@ -115,6 +117,7 @@ impl<'a> Manifests<'a> {
             known: &self.known,
             suspects: &mut self.suspects,
             read: &mut self.read,
+            wrong: &self.wrong,
             cuts: &mut self.cuts,
             places: &mut self.places,
             owner: &root,
@@ -186,7 +189,12 @@ impl<'a> Manifests<'a> {
             let depth = if self.options.quick { Depth::Quick } else { Depth::Whole };
             present.check_late(self.store, depth, missed.into_iter(), &self.options.progress, self.report)?;
         }
-        self.suspects = Suspects::default();
+        let suspects = std::mem::take(&mut self.suspects);
+        // On a shared file system the bytes may have been those of a moment ago.
+        if self.store.disk().kind().is_local() {
+            let small = suspects.content.into_iter().filter(|(_, (size, hint, _))| *size < SMALL_MAX && hint.is_some());
+            self.wrong.extend(small.filter_map(|(digest, (.., why))| Some((digest, why?))));
+        }
         self.store.objects().forget_misses();
         self.census.forget_marked();
         for root in std::mem::take(&mut self.suspected) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Collections on several mounts ("hosts") of one store, while others write and read:
-gc_storm.py CAIRN SECONDS HOST... [--seed N]
+gc_storm.py CAIRN SECONDS HOST... [--seed N] [--with OTHER]...
 
 On every host: two putters, a contributor that also finishes, and `cairn gc --min-age 0` in a loop; some of their
 processes are killed. One process removes versions. On every host one reader gets versions, and on the last host another
@@ -8,13 +8,22 @@ one mounts them (with /dev/fuse) and compares every byte, while collections run 
 each acknowledged version that was not removed holds its bytes ("lost"), `cairn verify` finds nothing, and a last
 collection on the first host finds nothing more to move, with an empty trash and no tokens ("left over"). It prints
 counts and exits with 1 on any violation.
+
+With `--with`, each command is one of CAIRN and the others, by chance: releases that use one store in turn and at once.
+What is checked at the end is checked by each of them.
 """
 
 import collections, hashlib, json, os, random, re, shutil, subprocess, sys, threading, time
 
 args = sys.argv[1:]
 seed = int(args.pop(args.index("--seed") + 1)) if "--seed" in args else 1
+releases = []
+while "--with" in args:
+    at = args.index("--with")
+    releases.append(args[at + 1])
+    del args[at : at + 2]
 cairn, seconds, *hosts = [a for a in args if a != "--seed"]
+releases.insert(0, cairn)
 seconds = float(seconds)
 TMP = os.environ.get("TMPDIR", "/tmp") + "/cairn-gc-storm-%d" % os.getpid()
 PATIENCE = 600
@@ -29,10 +38,13 @@ def violation(text):
         wrong.append(text)
 
 
-def run(host, *args, kill=0.0, rng=random):
+def run(host, *args, kill=0.0, rng=random, release=None):
     """Runs a command on a host's mount; (status, stdout, stderr), status None if it was killed."""
+    release = release or rng.choice(releases)
+    if len(releases) > 1:
+        counts["commands of release %d" % (1 + releases.index(release))] += 1
     env = dict(os.environ, CAIRN_STORE=host + "/store", CAIRN_CACHE_DIR=TMP + "/cache-" + os.path.basename(host))
-    child = subprocess.Popen([cairn, *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen([release, *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if rng.random() < kill:
         time.sleep(rng.random() * (3 if args[0] == "gc" else 0.3))
         child.kill()
@@ -215,7 +227,7 @@ def check():
             violation("draft discard: " + err)
     report = {}
     for _ in range(3):
-        status, out, err = run(first, "gc", "--min-age", "0", "--wait", "--json")
+        status, out, err = run(first, "gc", "--min-age", "0", "--wait", "--json", release=cairn)
         if status != 0:
             violation("the last gc: %s %s" % (status, err))
             return
@@ -229,13 +241,13 @@ def check():
     if left or stays:
         violation("left over: %s %s" % (stays, report))
     counts["lost"] = 0
-    for host in hosts:
-        status, out, err = run(host, "verify")
+    for host, release in [(host, release) for host in hosts for release in releases]:
+        status, out, err = run(host, "verify", release=release)
         if status != 0:
             lines = [line for line in out.splitlines() if "F6-pack" not in line]
-            violation("verify on %s: %s %s %s" % (host, status, "\n".join(lines)[-1200:], err))
+            violation("verify by %s on %s: %s %s %s" % (release, host, status, "\n".join(lines)[-1200:], err))
         for name, files in published.items():
-            status, _, err = run(host, "get", name, TMP + "/final")
+            status, _, err = run(host, "get", name, TMP + "/final", release=release)
             if status != 0 or content(TMP + "/final") != files:
                 counts["lost"] += 1
                 violation("%s is lost on %s: %s" % (name, host, err))

@@ -1,17 +1,16 @@
-"""The store of a script, and names in it."""
+"""The store of a script for W&B, and names in it."""
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from typing import TYPE_CHECKING
 
-from .._cairn import Store
-from ..errors import NotFoundError, UsageError
+from ._cairn import Store
+from .errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from ._run import Run
+    from .wandb import Run
 
 
 def open_store() -> Store:
@@ -24,9 +23,13 @@ def open_store() -> Store:
         return Store.init(".cairn", exist_ok=True)
 
 
-@functools.cache
+_said: set[str] = set()
+
+
 def warn_once(text: str) -> None:
-    print(f"cairn: warning: {text}", file=sys.stderr)
+    if text not in _said:
+        _said.add(text)
+        print(f"cairn: warning: {text}", file=sys.stderr)
 
 
 def moved(aliases: list[str] | str | None) -> list[str]:

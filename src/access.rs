@@ -114,7 +114,10 @@ pub fn share(store: &Store, group: &str) -> Result<()> {
 fn note_group(layout: &Layout, group: &str) -> Result<()> {
     let meta = std::fs::metadata(layout.root()).map_err(|e| Error::io("look at", layout.root(), e))?;
     let disk = Disk::of(layout.root(), Access::of_store(&meta, true))?;
-    Config::replace_field(layout, &disk, "group", group.into())
+    Config::change(layout, &disk, &|fields| {
+        fields.insert("group".to_owned(), group.into());
+        Ok(())
+    })
 }
 
 /// Looks at every directory and file of the store, and corrects those that do not follow its directory, if `walk` says

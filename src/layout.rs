@@ -60,6 +60,18 @@ impl Layout {
         self.root.join("cairn.json")
     }
 
+    /// The number of a change of `cairn.json`.
+    pub fn config_change(&self, number: u64) -> PathBuf {
+        self.root.join(format!("cairn.json.{number:06}"))
+    }
+
+    /// The number that [`Layout::config_change`] gave a name.
+    pub fn parse_config_change(name: &str) -> Option<u64> {
+        let digits = name.strip_prefix("cairn.json.")?;
+        let number = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
+        (number > 0 && format!("{number:06}") == digits).then_some(number)
+    }
+
     /// Large blobs.
     pub fn objects(&self) -> PathBuf {
         self.root.join("objects")

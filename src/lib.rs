@@ -198,7 +198,7 @@ pub use error::{Error, Kind, Result};
 pub use ingest::ScanOptions;
 pub use lock::DraftLock;
 pub use repair::{RepairReport, Repaired, repair};
-pub use store::{InitOptions, Store};
+pub use store::{Compression, InitOptions, Store};
 
 /// What the project's own commands, tests and benches use beyond the public surface. It may change in any release; no
 /// other program should use it.

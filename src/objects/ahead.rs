@@ -21,7 +21,7 @@ pub(crate) struct PackedFile {
 }
 
 impl PackedFile {
-    /// The offset of its end.
+    /// The offset of its end. If it is compressed, it ends before that.
     pub(crate) fn end(&self) -> u64 {
         u64::from(self.offset) + BLOB_HEADER as u64 + self.size
     }

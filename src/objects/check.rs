@@ -1,5 +1,6 @@
 //! Reading content whole, for `verify`: every byte of a pack or object is covered by a digest that is compared here.
 
+use super::codec::{StoredBytes, unpacked};
 use super::content_store::Objects;
 use super::damage::{Damage, StoredFile};
 use super::hints::{self, Hints};
@@ -111,11 +112,12 @@ impl Objects {
         if Blob::from_header(header, blob.offset) != Some(*blob) {
             return Err("its header differs from its footer entry".into());
         }
+        let body = unpacked(StoredBytes { codec: blob.codec, bytes: body })?;
         let (found, hints) = match blob.kind {
-            BlobKind::Content => (Digest::of(body), Hints::Whole),
-            BlobKind::Recipe => Recipe::parse(body, &blob.digest).map(|_| (blob.digest, Hints::Whole))?,
+            BlobKind::Content => (Digest::of(&body), Hints::Whole),
+            BlobKind::Recipe => Recipe::parse(&body, &blob.digest).map(|_| (blob.digest, Hints::Whole))?,
             BlobKind::Node => {
-                let (node, hints) = hints::decode(body, None, self.table()).map_err(|e| format!("{e:#}"))?;
+                let (node, hints) = hints::decode(&body, None, self.table()).map_err(|e| format!("{e:#}"))?;
                 (node.digest(), hints)
             }
         };

@@ -36,6 +36,7 @@ pub struct Objects {
     recent_misses: RecentMisses,
     counts: NodeCounters,
     cache: OnceLock<Arc<Cache>>,
+    compresses: bool,
 }
 
 impl std::fmt::Debug for Objects {
@@ -45,7 +46,7 @@ impl std::fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// The content of the store with that layout.
+    /// The content of the store with that layout. Small content is stored as it is.
     ///
     /// # Errors
     /// None yet.
@@ -62,7 +63,13 @@ impl Objects {
             recent_misses: RecentMisses::default(),
             counts: NodeCounters::default(),
             cache: OnceLock::new(),
+            compresses: false,
         })
+    }
+
+    /// The same, whose writers compress small content. The store must have the feature for it.
+    pub fn with_compression(self, compresses: bool) -> Objects {
+        Objects { compresses, ..self }
     }
 
     /// How many manifest nodes were read and written.
@@ -114,6 +121,10 @@ impl Objects {
 
     pub(super) fn counts(&self) -> &NodeCounters {
         &self.counts
+    }
+
+    pub(super) fn compresses(&self) -> bool {
+        self.compresses
     }
 
     pub(super) fn cache_slot(&self) -> &OnceLock<Arc<Cache>> {

@@ -13,6 +13,7 @@ mod check;
 mod check_index;
 mod checkpoint;
 mod chunks;
+mod codec;
 mod compared_base;
 mod compared_copy;
 mod compose;

@@ -1,6 +1,7 @@
 //! Writing a manifest's nodes into packs. A node that is stored already, in a pack that may keep it, is not stored
 //! again.
 
+use super::codec::StoredBytes;
 use super::hints;
 use super::node_tracker::NodePacks;
 use super::pack::{BlobKind, MAX_NODE_PACK};
@@ -132,7 +133,7 @@ impl NodeThreadWriter<'_> {
             none => none.insert(self.writer.create_pack(MAX_NODE_PACK)?),
         };
         let bytes = self.writer.objects().encode_stored_node(node, pack.number())?;
-        pack.append(digest, BlobKind::Node, &bytes)
+        pack.append(digest, BlobKind::Node, StoredBytes::raw(&bytes))
     }
 }
 

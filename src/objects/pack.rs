@@ -36,6 +36,26 @@ impl std::fmt::Display for BlobKind {
     }
 }
 
+/// How the bytes of a blob are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Codec {
+    /// As they are.
+    Raw = 0,
+    /// As one frame of Zstandard.
+    Zstd = 1,
+}
+
+impl Codec {
+    pub(super) fn from_byte(byte: u8) -> Option<Codec> {
+        match byte {
+            0 => Some(Codec::Raw),
+            1 => Some(Codec::Zstd),
+            _ => None,
+        }
+    }
+}
+
 /// The first bytes of a pack.
 pub(super) const HEAD: &[u8; 8] = b"cairnpk1";
 /// The last bytes of a pack.
@@ -73,6 +93,8 @@ pub struct Blob {
     pub offset: u32,
     /// Stored length, without the header.
     pub len: u32,
+    /// How the bytes are stored.
+    pub codec: Codec,
 }
 
 impl Blob {
@@ -81,14 +103,14 @@ impl Blob {
         let mut out = [0; BLOB_HEADER];
         out[..32].copy_from_slice(&self.digest.0);
         out[32..36].copy_from_slice(&self.len.to_le_bytes());
-        out[36] = self.kind as u8;
-        out // codec 0: raw
+        (out[36], out[37]) = (self.kind as u8, self.codec as u8);
+        out
     }
 
     /// Parses a header at `offset`; `None` if it is not one.
     pub(super) fn from_header(bytes: &[u8], offset: u32) -> Option<Blob> {
         let bytes = bytes.get(..BLOB_HEADER)?;
-        if bytes[37..] != [0; 3] {
+        if bytes[38..] != [0; 2] {
             return None;
         }
         Some(Blob {
@@ -96,6 +118,7 @@ impl Blob {
             kind: BlobKind::from_byte(bytes[36])?,
             offset,
             len: u32_at(bytes, 32),
+            codec: Codec::from_byte(bytes[37])?,
         })
         .filter(|b| b.len <= MAX_BLOB)
     }
@@ -104,12 +127,12 @@ impl Blob {
         out.extend_from_slice(&self.digest.0);
         out.extend_from_slice(&self.offset.to_le_bytes());
         out.extend_from_slice(&self.len.to_le_bytes());
-        out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
+        out.extend_from_slice(&[self.kind as u8, self.codec as u8, 0, 0]);
     }
 
     /// Parses a footer entry; `None` if this release does not know it.
     pub(super) fn from_entry(bytes: &[u8]) -> Option<Blob> {
-        if bytes[41..] != [0; 3] {
+        if bytes[42..] != [0; 2] {
             return None;
         }
         Some(Blob {
@@ -117,6 +140,7 @@ impl Blob {
             kind: BlobKind::from_byte(bytes[40])?,
             offset: u32_at(bytes, 32),
             len: u32_at(bytes, 36),
+            codec: Codec::from_byte(bytes[41])?,
         })
         .filter(|b| b.len <= MAX_BLOB)
     }
@@ -186,7 +210,8 @@ impl Footer {
         let entries = &bytes[..bytes.len() - TRAILER];
         let mut blobs = Vec::with_capacity(entries.len() / ENTRY);
         for entry in entries.chunks_exact(ENTRY) {
-            let blob = Blob::from_entry(entry).ok_or_else(|| bad("its footer has an entry of an unknown kind"))?;
+            let blob =
+                Blob::from_entry(entry).ok_or_else(|| bad("its footer has an entry of an unknown kind or codec"))?;
             if blobs.last().is_some_and(|last: &Blob| (last.digest, last.kind) >= (blob.digest, blob.kind)) {
                 return Err(bad("its footer is not sorted"));
             }

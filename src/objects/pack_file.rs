@@ -1,6 +1,7 @@
 //! A pack that is open for reading: blobs, headers and the footer.
 
 use super::cached_pack::CachedPack;
+use super::codec;
 use super::miss::{Miss, ReadAttempt, is_unreadable};
 use super::pack::{self, BLOB_HEADER, Blob, BlobKind, ENTRY, Footer, MAX_BLOB, PackTime, TRAILER};
 use crate::cache::{Cache, Item};
@@ -80,7 +81,7 @@ impl PackFile {
         Ok(blob)
     }
 
-    /// Reads the stored bytes of a blob into `out`, by one read if they are no longer than `guess`. Checks the header;
+    /// Reads the bytes of a blob into `out`, by one read if they are stored as no more than `guess`. Checks the header;
     /// the caller must hash the bytes.
     pub(super) fn read(
         &self,
@@ -90,6 +91,19 @@ impl PackFile {
         guess: u32,
         out: &mut Vec<u8>,
     ) -> ReadAttempt<()> {
+        let blob = self.read_stored(digest, kind, offset, guess, out)?;
+        codec::unpack(blob.codec, out).map_err(|why| self.wrong(offset, &why))
+    }
+
+    /// As [`PackFile::read`], the bytes as they are stored.
+    pub(super) fn read_stored(
+        &self,
+        digest: &Digest,
+        kind: BlobKind,
+        offset: u32,
+        guess: u32,
+        out: &mut Vec<u8>,
+    ) -> ReadAttempt<Blob> {
         let body = u64::from(offset) + BLOB_HEADER as u64;
         // Never allocates more than the file has, whatever a hint or a manifest claims.
         out.resize(u64::from(guess.min(MAX_BLOB)).min(self.len.saturating_sub(body)) as usize, 0);
@@ -119,7 +133,7 @@ impl PackFile {
             }
         }
         out.truncate(len);
-        Ok(())
+        Ok(blob)
     }
 
     /// The footer, checked against the pack's name, and its offset.

@@ -1,5 +1,6 @@
 //! Writing a pack: blobs are appended to a temporary file; closing it adds the footer, whose digest is the pack's name.
 
+use super::codec::StoredBytes;
 use super::object_file::OBJECT_MODE;
 use super::pack::{self, BLOB_HEADER, Blob, BlobKind, HEAD, MAX_BLOB, MAX_BLOBS};
 use crate::disk::{Disk, NewFile};
@@ -80,13 +81,14 @@ impl PackWriter {
     ///
     /// # Errors
     /// Usage: it is too long for a pack. I/O: then the pack cannot be closed.
-    pub(super) fn append(&mut self, digest: Digest, kind: BlobKind, bytes: &[u8]) -> Result<Location> {
+    pub(super) fn append(&mut self, digest: Digest, kind: BlobKind, stored: StoredBytes<'_>) -> Result<Location> {
+        let StoredBytes { codec, bytes } = stored;
         let len = u32::try_from(bytes.len()).ok().filter(|n| *n <= MAX_BLOB);
         let len = len.ok_or_else(|| {
             Error::usage(format!("{kind} {digest} has {} bytes: a pack's blobs have at most {MAX_BLOB}", bytes.len()))
         })?;
         let offset = u32::try_from(self.len()).map_err(|_| Error::usage("a pack would grow beyond 4 GiB"))?;
-        let blob = Blob { digest, kind, offset, len };
+        let blob = Blob { digest, kind, offset, len, codec };
         self.buffer.extend_from_slice(&blob.header());
         self.buffer.extend_from_slice(bytes);
         self.blobs.push(blob);

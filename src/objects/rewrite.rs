@@ -5,12 +5,13 @@
 //! what moves with it. Each blob is hashed before it is written: a pack with a wrong blob among the wanted ones stays
 //! as it is.
 
+use super::codec::{self, StoredBytes};
 use super::content_store::Objects;
 use super::damage::DamagedItem;
 use super::hints;
 use super::index::{Index, IndexScope};
 use super::miss::{Miss, ReadAttempt, is_unreadable};
-use super::pack::{Blob, BlobKind, MAX_NODE_PACK, MAX_PACK};
+use super::pack::{Blob, BlobKind, Codec, MAX_NODE_PACK, MAX_PACK};
 use super::pack_file::PackFile;
 use super::pack_writer::PackWriter;
 use super::recipe::Recipe;
@@ -170,36 +171,39 @@ impl<'a> Rewriter<'a> {
     fn copy_blobs(&mut self, name: &Digest, file: &PackFile, blobs: impl Iterator<Item = Blob>) -> Result<()> {
         let number = self.objects.pack_number(name);
         for blob in blobs {
-            if let Err(miss) = self.read(file, &blob, number) {
-                let damaged = DamagedItem::Blob { digest: blob.digest, kind: blob.kind, pack: *name };
-                return self.fail(name, miss, damaged);
+            match self.read(file, &blob, number) {
+                Ok(codec) => self.append(&blob, codec)?,
+                Err(miss) => {
+                    let damaged = DamagedItem::Blob { digest: blob.digest, kind: blob.kind, pack: *name };
+                    return self.fail(name, miss, damaged);
+                }
             }
-            self.append(&blob)?;
         }
         Ok(())
     }
 
-    /// Reads a blob into the buffer as it will be stored, and compares its digest.
-    fn read(&mut self, file: &PackFile, blob: &Blob, pack: PackRef) -> ReadAttempt<()> {
-        file.read(&blob.digest, blob.kind, blob.offset, blob.len, &mut self.buffer)?;
-        let found = match blob.kind {
-            BlobKind::Content => Digest::of(&self.buffer),
-            BlobKind::Recipe => {
-                Recipe::parse(&self.buffer, &blob.digest).map_err(|why| file.wrong(blob.offset, &why))?;
-                blob.digest
-            }
+    /// Reads a blob into the buffer as it will be stored, and compares its digest. What is compressed stays so.
+    fn read(&mut self, file: &PackFile, blob: &Blob, pack: PackRef) -> ReadAttempt<Codec> {
+        let Blob { digest, kind, offset, len, .. } = *blob;
+        let mut codec = file.read_stored(&digest, kind, offset, len, &mut self.buffer)?.codec;
+        let wrong = |why: String| file.wrong(offset, &why);
+        let bytes = codec::unpacked(StoredBytes { codec, bytes: &self.buffer }).map_err(wrong)?;
+        let found = match kind {
+            BlobKind::Content => Digest::of(&bytes),
+            BlobKind::Recipe => Recipe::parse(&bytes, &digest).map(|_| digest).map_err(wrong)?,
             BlobKind::Node => {
-                let (node, _) = hints::decode(&self.buffer, Some(pack), self.objects.table())
-                    .map_err(|e| file.wrong(blob.offset, &format!("{e:#}")))?;
+                let (node, _) = hints::decode(&bytes, Some(pack), self.objects.table())
+                    .map_err(|e| file.wrong(offset, &format!("{e:#}")))?;
                 let found = node.digest();
                 self.buffer = self.encode(&node)?;
+                codec = Codec::Raw;
                 found
             }
         };
-        if found == blob.digest {
-            return Ok(());
+        if found == digest {
+            return Ok(codec);
         }
-        Err(file.wrong(blob.offset, &format!("the bytes have digest {found}, expected {}", blob.digest)))
+        Err(file.wrong(offset, &format!("the bytes have digest {found}, expected {digest}")))
     }
 
     /// A node as it is stored in the open pack, with hints to where the things that it names lie now.
@@ -237,10 +241,10 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Writes the buffer as this blob, unless it was written before.
-    fn append(&mut self, blob: &Blob) -> Result<()> {
+    fn append(&mut self, blob: &Blob, codec: Codec) -> Result<()> {
         self.open_pack(blob.kind, self.buffer.len())?;
         let Some(pack) = &mut self.pack else { return Ok(()) };
-        let place = pack.append(blob.digest, blob.kind, &self.buffer)?;
+        let place = pack.append(blob.digest, blob.kind, StoredBytes { codec, bytes: &self.buffer })?;
         self.moved.insert(blob.digest.prefix(), place);
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! gets the blobs. Large blobs: see `large_put`.
 
 use super::checkpoint::CHECKPOINT_INTERVAL;
+use super::codec::{BlobCompressor, StoredBytes};
 use super::pack::{BlobKind, SMALL_MAX};
 use super::pack_writer::PackWriter;
 use super::writer::ObjectWriter;
@@ -23,6 +24,8 @@ pub struct SmallPut {
 pub struct ThreadWriter<'a> {
     pub(super) writer: &'a ObjectWriter,
     pack: Option<PackWriter>,
+    /// `None`: blobs are stored as they are.
+    compressor: Option<BlobCompressor>,
     /// Buffer for copying.
     pub(super) chunk: Vec<u8>,
     /// The pack checked last, if it is in place and nothing in the store is known to be damaged.
@@ -38,7 +41,8 @@ impl std::fmt::Debug for ThreadWriter<'_> {
 impl ObjectWriter {
     /// Access for one thread.
     pub fn thread_writer(&self) -> ThreadWriter<'_> {
-        ThreadWriter { writer: self, pack: None, chunk: Vec::new(), in_place: None }
+        let compressor = if self.objects().compresses() { BlobCompressor::new() } else { None };
+        ThreadWriter { writer: self, pack: None, compressor, chunk: Vec::new(), in_place: None }
     }
 }
 
@@ -116,16 +120,21 @@ impl ThreadWriter<'_> {
         Ok(self.find(digest, size)?.is_some())
     }
 
-    /// Appends a blob to the open pack.
+    /// Appends a blob to the open pack, compressed if that is worth it.
     pub(super) fn append(&mut self, digest: Digest, kind: BlobKind, bytes: &[u8]) -> Result<Location> {
-        if let Some(full) = self.pack.take_if(|p| !p.has_room_for(bytes.len()) || p.age() >= CHECKPOINT_INTERVAL) {
+        let stored = match &mut self.compressor {
+            Some(compressor) => compressor.stored(bytes),
+            None => StoredBytes::raw(bytes),
+        };
+        let len = stored.bytes.len();
+        if let Some(full) = self.pack.take_if(|p| !p.has_room_for(len) || p.age() >= CHECKPOINT_INTERVAL) {
             self.writer.close_pack(full)?;
         }
         let pack = match &mut self.pack {
             Some(pack) => pack,
-            none => none.insert(self.writer.open_pack_for(bytes.len())?),
+            none => none.insert(self.writer.open_pack_for(len)?),
         };
-        pack.append(digest, kind, bytes)
+        pack.append(digest, kind, stored)
     }
 
     /// The directory of the token, for temporary files.

@@ -1,9 +1,7 @@
 //! `cairn.json`: the format version, the feature lists, and the options that the store was made with.
 
-use crate::disk::Disk;
 use crate::error::{Detail, Error, Result, show_path};
 use crate::layout::Layout;
-use crate::types::Token;
 use crate::{clock, disk, record};
 use serde::{Deserialize, Serialize};
 
@@ -29,12 +27,27 @@ pub const RESTORED_VERSIONS: &str = "restored-versions";
 /// would not find that content, and would free what it takes parts of.
 pub const COMPOSED_FILES: &str = "composed-files";
 
+/// An incompatible feature: small content may be compressed, and writers compress it. Releases that do not know it
+/// cannot read that content.
+pub const COMPRESSED_CONTENT: &str = "compressed-content";
+
 /// The features of each list that this release knows.
 const KNOWN_COMPATIBLE: [&str; 1] = [RESTORED_VERSIONS];
 const KNOWN_READ_ONLY: [&str; 0] = [];
-const KNOWN_INCOMPATIBLE: [&str; 1] = [COMPOSED_FILES];
+const KNOWN_INCOMPATIBLE: [&str; 2] = [COMPOSED_FILES, COMPRESSED_CONTENT];
 /// The features that a collector takes into account, of those that a store can get when it is made already.
-pub(crate) const KNOWN_TO_COLLECTORS: [&str; 2] = [RESTORED_VERSIONS, COMPOSED_FILES];
+pub(crate) const KNOWN_TO_COLLECTORS: [&str; 3] = [RESTORED_VERSIONS, COMPOSED_FILES, COMPRESSED_CONTENT];
+
+/// Whether a store's writers compress small content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// They compress what gets smaller by it.
+    #[default]
+    Auto,
+    /// They store everything as it is. Earlier releases can use the store.
+    None,
+}
 
 /// The content of `cairn.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,14 +71,18 @@ pub const DEFAULT_CACHE_BOUND: u64 = 120;
 
 impl Config {
     /// The configuration of a new store.
-    pub fn new(cache_bound_seconds: u64, group: Option<String>) -> Self {
+    pub fn new(cache_bound_seconds: u64, group: Option<String>, compression: Compression) -> Self {
+        let mut features = Features::default();
+        if compression == Compression::Auto {
+            features.incompatible.push(COMPRESSED_CONTENT.to_owned());
+        }
         Config {
             format: FORMAT,
             store_id: crate::types::Token::fresh().to_string(),
             created_at: clock::now(),
             cache_bound_seconds,
             group,
-            features: Features::default(),
+            features,
         }
     }
 
@@ -106,21 +123,10 @@ impl Config {
         Ok(Some(config))
     }
 
-    /// Replaces a field of `cairn.json`. The other fields stay, those that this release does not know included.
-    ///
-    /// # Errors
-    /// Damaged; I/O.
-    pub(crate) fn replace_field(layout: &Layout, disk: &Disk, field: &str, value: serde_json::Value) -> Result<()> {
-        let path = layout.config();
-        let bytes = disk::read_small(&path, record::MAX_RECORD)?
-            .ok_or_else(|| Error::damaged(format!("{} is gone", show_path(&path))))?;
-        let mut fields: serde_json::Map<String, serde_json::Value> = record::decode(&bytes, &show_path(&path))?;
-        fields.remove("sha256");
-        fields.insert(field.to_owned(), value);
-        let new = disk.write_file(layout.root().join(Token::fresh().record_name()), &record::encode(&fields)?)?;
-        disk.sync_file(&new)?;
-        disk.rename(new.path(), &path)?;
-        disk.sync_dir(layout.root())
+    /// Whether the store's writers compress small content.
+    pub fn compression(&self) -> Compression {
+        let compresses = self.features.incompatible.iter().any(|feature| feature == COMPRESSED_CONTENT);
+        if compresses { Compression::Auto } else { Compression::None }
     }
 
     /// Features in use with which this release may not write.

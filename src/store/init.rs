@@ -3,7 +3,7 @@
 //! the claim of `.making` decides which record becomes `cairn.json`.
 
 use super::Store;
-use super::config::{Config, DEFAULT_CACHE_BOUND};
+use super::config::{Compression, Config, DEFAULT_CACHE_BOUND};
 use crate::disk::{self, Access, Created, Disk};
 use crate::error::{Error, Result, show_path};
 use crate::layout::{DIRECTORIES, Layout, RESERVE};
@@ -26,12 +26,15 @@ pub struct InitOptions {
     pub group: Option<String>,
     /// How many seconds clients of a shared disk may cache directories; 120 by default.
     pub cache_bound_seconds: Option<u64>,
+    /// Whether small content is compressed.
+    pub compression: Compression,
 }
 
 setters! {
     InitOptions {
         group: impl Into<String> => Some(group.into()),
         cache_bound_seconds: u64 => Some(cache_bound_seconds),
+        compression: Compression => compression,
     }
 }
 
@@ -77,7 +80,8 @@ impl Store {
         disk.create_dirs(root)?;
         let disk = Disk::of(root, Access::of_store(&look_at(root)?, false))?;
         probe(&disk, root)?;
-        let config = Config::new(options.cache_bound_seconds.unwrap_or(DEFAULT_CACHE_BOUND), options.group.clone());
+        let bound = options.cache_bound_seconds.unwrap_or(DEFAULT_CACHE_BOUND);
+        let config = Config::new(bound, options.group.clone(), options.compression);
         let token = Token::fresh();
         let temp = disk.write_file(root.join(token.record_name()), &record::encode(&config)?)?;
         disk.sync_file(&temp)?;
@@ -98,10 +102,9 @@ impl Store {
         } else if !appears(&layout)? {
             complete(root, &first)?;
             let store = Store::open(root)?;
-            if (store.config().cache_bound_seconds, &store.config().group)
-                == (config.cache_bound_seconds, &config.group)
-            {
-                return Ok(store); // its options are the same
+            let options = |config: &Config| (config.cache_bound_seconds, config.group.clone(), config.compression());
+            if options(store.config()) == options(&config) {
+                return Ok(store);
             }
         }
         Err(exists(root))

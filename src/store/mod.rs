@@ -1,12 +1,13 @@
 //! The handle of an open store: its paths, its configuration, its disk and its objects. It is thin: each operation has
 //! a module of its own.
 
+mod change;
 mod client_cache;
 mod config;
 mod init;
 
 pub(crate) use config::{COMPOSED_FILES, KNOWN_TO_COLLECTORS};
-pub use config::{Config, DEFAULT_CACHE_BOUND, FORMAT, Features, RESTORED_VERSIONS};
+pub use config::{COMPRESSED_CONTENT, Compression, Config, DEFAULT_CACHE_BOUND, FORMAT, Features, RESTORED_VERSIONS};
 pub use init::InitOptions;
 pub(crate) use init::group_id;
 
@@ -34,9 +35,6 @@ use std::time::Duration;
 /// ```
 #[derive(Clone)]
 pub struct Store(Arc<Inner>, Option<Arc<RunId>>);
-
-/// How often the configuration is changed until the change is seen there.
-const FEATURE_TRIES: u32 = 8;
 
 struct Inner {
     layout: Layout,
@@ -84,7 +82,8 @@ impl Store {
         let access = Access::of_store(&meta, config.group.is_some());
         let disk = Arc::new(Disk::of(&root, access)?.with_reserve_in(layout.reserve()));
         crate::disk::confine(&root, disk.kind());
-        let objects = Arc::new(Objects::open(layout.clone(), disk.clone())?);
+        let compresses = config.compression() == Compression::Auto;
+        let objects = Arc::new(Objects::open(layout.clone(), disk.clone())?.with_compression(compresses));
         let inner = Inner {
             layout,
             config,
@@ -252,7 +251,7 @@ impl Store {
     /// # Errors
     /// Damaged; I/O.
     pub(crate) fn add_compatible_feature(&self, feature: &str) -> Result<()> {
-        self.add_feature(feature, |features| &mut features.compatible)
+        self.add_feature("compatible", feature)
     }
 
     /// Makes sure that the store is one that may have composed content.
@@ -260,7 +259,7 @@ impl Store {
     /// # Errors
     /// Damaged; I/O.
     pub(crate) fn add_composed_files(&self) -> Result<()> {
-        self.add_feature(COMPOSED_FILES, |features| &mut features.incompatible)
+        self.add_feature("incompatible", COMPOSED_FILES)
     }
 
     /// Whether the store may have composed content, by its configuration as it is now.
@@ -273,19 +272,50 @@ impl Store {
         Ok(features.incompatible.iter().any(|feature| feature == COMPOSED_FILES))
     }
 
-    fn add_feature(&self, feature: &str, list: impl Fn(&mut Features) -> &mut Vec<String>) -> Result<()> {
-        let missing = || Error::damaged(format!("{} has no cairn.json any more", show_path(self.root())));
-        // Another process may replace the file at the same moment.
-        for _ in 0..FEATURE_TRIES {
-            let mut features = Config::read(self.layout())?.ok_or_else(missing)?.features;
-            let list = list(&mut features);
-            if list.iter().any(|f| f == feature) {
-                return Ok(());
-            }
-            list.push(feature.to_owned());
-            Config::replace_field(self.layout(), self.disk(), "features", serde_json::json!(features))?;
+    /// Turns on what new stores have and this one lacks. Returns the features that were added. Earlier releases can
+    /// then not open the store. Writers that have it open already do not notice.
+    ///
+    /// # Errors
+    /// Damaged; a conflict; I/O.
+    ///
+    /// # Example
+    /// ```
+    /// # use cairn::{Compression, InitOptions, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let options = InitOptions::default().compression(Compression::None);
+    /// let store = Store::init(dir.path().join("s"), &options).unwrap();
+    /// assert_eq!(store.upgrade().unwrap(), ["compressed-content"]);
+    /// let store = Store::open(store.root()).unwrap();
+    /// assert_eq!(store.config().compression(), Compression::Auto);
+    /// ```
+    pub fn upgrade(&self) -> Result<Vec<String>> {
+        self.check_features()?;
+        if self.config_now()?.compression() == Compression::Auto {
+            return Ok(Vec::new());
         }
-        Err(Error::conflict("other processes change the store's configuration").with_hint("run the command again"))
+        self.add_feature("incompatible", COMPRESSED_CONTENT)?;
+        Ok(vec![COMPRESSED_CONTENT.to_owned()])
+    }
+
+    /// The configuration as it is now.
+    fn config_now(&self) -> Result<Config> {
+        Config::read(self.layout())?
+            .ok_or_else(|| Error::damaged(format!("{} has no cairn.json any more", show_path(self.root()))))
+    }
+
+    fn add_feature(&self, list: &str, feature: &str) -> Result<()> {
+        let Features { compatible, read_only, incompatible } = &self.config().features;
+        if [compatible, read_only, incompatible].into_iter().flatten().any(|found| found == feature) {
+            return Ok(()); // the store had it when it was opened
+        }
+        Config::change(self.layout(), self.disk(), &|fields| {
+            let list = fields.get_mut("features").and_then(|features| features.get_mut(list)?.as_array_mut());
+            let list = list.ok_or_else(|| Error::damaged("cairn.json has no lists of features"))?;
+            if !list.iter().any(|found| found == feature) {
+                list.push(feature.into());
+            }
+            Ok(())
+        })
     }
 
     /// Checks once that the store's own directories are directories: through a symlink, a writer would make and remove

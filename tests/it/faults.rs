@@ -121,6 +121,26 @@ fn the_first_put_of_a_name_killed_or_failed_at_every_step_leaves_nothing_visible
 }
 
 #[test]
+fn a_put_that_compresses_files_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
+    let from = start();
+    let lines = |n: usize| (0..n).map(|n| format!("line {n}\n")).collect::<String>().into_bytes();
+    make_tree(&from.path("two"), &[("text", &lines(900)), ("d/more", &lines(8000))]);
+    let steps = sweep(&from, &["put", "a", "two"], &[0], |test_store, acknowledged| {
+        same(test_store, "a:v0", "one");
+        match numbers(test_store).len() {
+            1 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
+            2 => same(test_store, "a:v1", "two"),
+            n => panic!("{n} versions of two puts: {:?}", numbers(test_store)),
+        }
+        let packs = crate::support::files(&test_store.store_path().join("packs"));
+        let longest = packs.iter().map(|path| path.metadata().unwrap().len()).max().unwrap();
+        assert!(longest < 50_000, "the texts are compressed: {longest}");
+    });
+    println!("put that compresses: {steps} steps, each killed and failed");
+    assert!(steps > 20);
+}
+
+#[test]
 fn a_put_that_composes_files_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
     let from = start();
     let old = random_bytes(5, 1_200_000);

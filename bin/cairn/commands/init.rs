@@ -3,9 +3,8 @@
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
-use cairn::Store;
 use cairn::error::show_path;
-use cairn::internals::store::InitOptions;
+use cairn::{Compression, InitOptions, Store};
 use clap::Args;
 use serde_json::json;
 use std::os::unix::ffi::OsStrExt;
@@ -22,6 +21,18 @@ pub struct InitArgs {
     /// The longest time that a host of a shared disk may cache directory entries [default: 120]
     #[arg(long, value_name = "SECONDS", value_parser = super::shared_args::whole::<u64>(0..=u64::MAX))]
     pub cache_bound: Option<u64>,
+    /// Whether small files are compressed
+    #[arg(long, value_enum, default_value = "auto")]
+    pub compression: CompressionArg,
+}
+
+/// The values of `--compression`.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub enum CompressionArg {
+    /// Those that get smaller by it
+    Auto,
+    /// Never: earlier releases of cairn can use the store
+    None,
 }
 
 /// The text of `--help`.
@@ -44,6 +55,10 @@ pub fn run(context: &mut Context, args: InitArgs) -> CommandResult {
     let dir = args.dir.or(context.global.store.clone()).unwrap_or_else(|| PathBuf::from(".cairn"));
     let mut options = InitOptions::default();
     (options.group, options.cache_bound_seconds) = (args.group, args.cache_bound);
+    options.compression = match args.compression {
+        CompressionArg::Auto => Compression::Auto,
+        CompressionArg::None => Compression::None,
+    };
     let store = Store::init(&dir, &options)?;
     if context.json() {
         context.out.json(&json!({ "path": store.root().to_string_lossy() }))?;

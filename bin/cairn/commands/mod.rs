@@ -37,6 +37,7 @@ mod sources;
 mod stage;
 mod stdin;
 mod table;
+mod upgrade;
 mod upsert;
 mod uri;
 mod verify;
@@ -56,7 +57,7 @@ pub const GROUPS: [Group; 9] = [
     ("Name and describe versions", &["alias", "unalias", "tag", "untag", "annotate"]),
     ("Mount", &["mount", "mounts", "seal", "umount", "warm", "cache"]),
     ("Remove versions and free space", &["rm", "restore", "gc"]),
-    ("Make, describe and check a store", &["init", "info", "du", "access", "locks", "verify"]),
+    ("Make, describe and check a store", &["init", "info", "du", "access", "upgrade", "locks", "verify"]),
     ("Help", &["help", "demo", "completions", "manpages", "version"]),
 ];
 
@@ -141,6 +142,8 @@ pub enum Command {
     Du(du::DuArgs),
     /// Show who may use the store, or open it to a group of users
     Access(access::AccessArgs),
+    /// Turn on what new stores have and this store lacks
+    Upgrade(upgrade::UpgradeArgs),
     /// List the mounts, and the commands that are at work
     Locks(locks::LocksArgs),
     /// Check the store for damage by hashing its content again
@@ -159,6 +162,7 @@ pub enum Command {
 pub fn run(context: &mut Context, command: Command) -> CommandResult {
     match command {
         Command::Init(args) => init::run(context, args),
+        Command::Upgrade(args) => upgrade::run(context, args),
         Command::Put(args) => put::run(context, *args),
         Command::Upsert(args) => upsert::run(context, *args),
         Command::Finish(args) => finish::run(context, *args),
@@ -239,6 +243,7 @@ pub fn help_of(path: &str) -> Option<&'static Help> {
         "restore" => &restore::HELP,
         "gc" => &gc::HELP,
         "access" => &access::HELP,
+        "upgrade" => &upgrade::HELP,
         "alias" => &alias::ALIAS_HELP,
         "unalias" => &alias::UNALIAS_HELP,
         "tag" => &annotate::TAG_HELP,

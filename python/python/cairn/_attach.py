@@ -8,7 +8,6 @@ from typing import Any
 import cairn
 
 from ._cairn import Run as _Run, Store, Version
-from ._scripts import moved, open_store
 from .errors import NotFoundError, UsageError
 
 SCHEME = "cairn://"
@@ -57,12 +56,12 @@ class AttachedRun:
         artifact_or_path: Any,
         name: str | None = None,
         type: str | None = None,
-        aliases: list[str] | str | None = None,
+        aliases: list[str] | None = None,
         tags: list[str] | None = None,
     ) -> Any:
         """Publishes an artifact of W&B, one of `cairn.wandb`, or a path in the store, and logs a reference to it."""
         draft = self._draft(artifact_or_path, name, type)
-        version = self._run.log_artifact(draft, moved(aliases), list(tags or []))
+        version = self._run.log_artifact(draft, _own(aliases), list(tags or []))
         self._log(version, aliases=aliases, tags=tags)
         return _logged(artifact_or_path, version)
 
@@ -78,12 +77,12 @@ class AttachedRun:
         artifact_or_path: Any,
         name: str | None = None,
         type: str | None = None,
-        aliases: list[str] | str | None = None,
+        aliases: list[str] | None = None,
         distributed_id: str | None = None,
     ) -> Any:
         """Contributes to a version that several runs make together. W&B gets a reference when it is finished."""
         draft = self._draft(artifact_or_path, name, type)
-        draft.annotate(aliases=moved(aliases))
+        draft.annotate(aliases=_own(aliases))
         self._run.upsert_artifact(draft, distributed_id)
         return artifact_or_path
 
@@ -92,12 +91,12 @@ class AttachedRun:
         artifact_or_path: Any,
         name: str | None = None,
         type: str | None = None,
-        aliases: list[str] | str | None = None,
+        aliases: list[str] | None = None,
         distributed_id: str | None = None,
     ) -> Any:
         """Makes one version of all contributions, and logs a reference to it."""
         draft = self._draft(artifact_or_path, name, type)
-        draft.annotate(aliases=moved(aliases))
+        draft.annotate(aliases=_own(aliases))
         version = self._run.finish_artifact(draft, distributed_id)
         self._log(version, aliases=aliases)
         return _logged(artifact_or_path, version)
@@ -144,6 +143,8 @@ def attach(run: Any, store: Store | str | os.PathLike[str] | None = None) -> Att
             run.log({"loss": 0.5})                       # a curve, in W&B
             run.log_artifact("weights.pt", name="model", type="model")   # bytes here, a reference in W&B
     """
+    from .wandb._store import open_store
+
     if store is None:
         store = open_store()
     return AttachedRun(run, store if isinstance(store, Store) else Store(store))
@@ -151,6 +152,10 @@ def attach(run: Any, store: Store | str | os.PathLike[str] | None = None) -> Att
 
 def _base_name(given: Any) -> str:
     return os.path.basename(os.path.normpath(given)) if isinstance(given, (str, os.PathLike)) else ""
+
+
+def _own(aliases: list[str] | None) -> list[str]:
+    return [alias for alias in aliases or [] if alias != "latest"]
 
 
 def _logged(given: Any, version: Version) -> Any:

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import cairn
 
 from ._cairn import Run, Store, Version
-from ._scripts import open_store
 from .errors import CairnError, DamagedError, UsageError
 
 # W&B's server is asked for this many files at once.
@@ -83,6 +82,8 @@ def import_artifacts(
     where it comes from (`metadata["wandb"]["source"]`); what was imported before is not imported again. Numbers are
     cairn's own: they differ where W&B's have gaps.
     """
+    from .wandb._store import open_store
+
     if not isinstance(store, Store):
         store = open_store() if store is None else Store(store)
     names, types, done = set(names), set(types), {}

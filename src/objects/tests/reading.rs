@@ -1,5 +1,6 @@
 //! Finding a readable copy.
 
+use super::super::codec::StoredBytes;
 use super::super::pack::MAX_PACK;
 use super::super::pack_writer::PackWriter;
 use super::super::{BlobKind, Content};
@@ -149,7 +150,7 @@ fn small_content_in_a_file_and_large_content_in_a_pack_are_found() {
     let mut pack =
         PackWriter::create(store.objects.disk(), store.dir.path().join("p"), store.objects.table().reserve(), MAX_PACK)
             .unwrap();
-    pack.append(Digest::of(&big), BlobKind::Content, &big).unwrap();
+    pack.append(Digest::of(&big), BlobKind::Content, StoredBytes::raw(&big)).unwrap();
     let closed = pack.close().unwrap();
     std::fs::rename(closed.file.path(), store.layout.pack(&closed.name)).unwrap();
     assert!(matches!(store.objects.content(&Digest::of(&small), 1000, None), Ok(Content::Small(b)) if b == small));

@@ -6,9 +6,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 45] = [
+const COMMANDS: [&str; 46] = [
     "table",
     "access",
+    "upgrade",
     "gc",
     "init",
     "put",

@@ -15,12 +15,12 @@ from typing import Any
 from .._attach import AttachedRun, attach
 from .._cairn import Classes
 from .._import import import_artifacts
-from .._scripts import warn_once
 from . import errors
 from ._api import Api
 from ._artifact import Artifact, ArtifactTTL
 from ._objects import Html, Image, Table
 from ._run import Run
+from ._store import warn_once
 from .errors import CommError, Error, UsageError
 
 __all__ = [

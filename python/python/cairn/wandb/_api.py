@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .._cairn import Store, Version
-from .._scripts import local, open_store
 from ..errors import NotFoundError
 from ._artifact import Artifact
+from ._store import local, open_store
 from .errors import UnsupportedError
 
 

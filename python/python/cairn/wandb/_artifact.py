@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import cairn
 
 from .._cairn import Classes, Html, Image, Store, Table, Version
-from .._scripts import local, moved, open_store, warn_once
 from ..errors import CairnError, NotFoundError
 from ._entries import Entry, Files, Manifest
+from ._store import local, moved, open_store, warn_once
 from .errors import ArtifactFinalizedError, ArtifactNotLoggedError, UnsupportedError
 
 if TYPE_CHECKING:

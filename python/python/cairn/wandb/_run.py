@@ -13,11 +13,11 @@ from typing import Any
 import cairn
 
 from .._cairn import Classes, Run as _Run, Version
-from .._scripts import local, moved, open_store, warn_once
 from ..errors import CairnError
 from ._artifact import Artifact
 from ._config import Config, plain
 from ._objects import Html, Image, Table
+from ._store import local, moved, open_store, warn_once
 
 _Path = str | os.PathLike[str]
 

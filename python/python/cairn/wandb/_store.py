@@ -1,16 +1,17 @@
-"""The store of a script for W&B, and names in it."""
+"""The store of a script, and names in it."""
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from typing import TYPE_CHECKING
 
-from ._cairn import Store
-from .errors import NotFoundError, UsageError
+from .._cairn import Store
+from ..errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from .wandb import Run
+    from ._run import Run
 
 
 def open_store() -> Store:
@@ -23,13 +24,9 @@ def open_store() -> Store:
         return Store.init(".cairn", exist_ok=True)
 
 
-_said: set[str] = set()
-
-
+@functools.cache
 def warn_once(text: str) -> None:
-    if text not in _said:
-        _said.add(text)
-        print(f"cairn: warning: {text}", file=sys.stderr)
+    print(f"cairn: warning: {text}", file=sys.stderr)
 
 
 def moved(aliases: list[str] | str | None) -> list[str]:

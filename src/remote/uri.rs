@@ -257,6 +257,8 @@ mod tests {
         assert_eq!(at("cairn://images:v3/a/b/"), version("images:v3", "a/b"));
         assert_eq!(at("cairn://images"), version("images", ""));
         assert_eq!(at("hdfs://x/y"), Location::Other);
-        assert!(Uri::parse("a/b").is_err() && Uri::parse("s3:///x").is_err() && Uri::parse("file://host/x").is_err());
+        assert!(Uri::parse("s3:///x").is_err() && Uri::parse("file://host/x").is_err());
+        let without = Uri::parse("/data/x").unwrap_err();
+        assert_eq!(without.hint(), Some("for a local file: file:///data/x"));
     }
 }

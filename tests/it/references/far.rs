@@ -237,3 +237,47 @@ fn a_version_that_an_s3_server_keeps_is_recorded_and_read_after_the_object_was_r
     assert!(run(&test, &server, &["cat", "x", "x"], 0).0 == old);
     run(&test, &server, &["verify", "x", "--references"], 0);
 }
+
+#[test]
+fn google_objects_are_listed_read_by_range_and_compared_with_what_was_recorded() {
+    let (test, server) = (TestStore::new(), Server::start());
+    let bytes = random_bytes(1, 5 * MIB);
+    server.put("bucket/data/a", &bytes);
+    server.put("bucket/data/d/b", b"small");
+    let account = format!(
+        r#"{{"gcs_base_url":"{}","disable_oauth":true,"client_email":"","private_key":"","private_key_id":""}}"#,
+        server.endpoint()
+    );
+    std::fs::write(test.path("account.json"), account).unwrap();
+    let google = |args: &[&str], status: i32| {
+        let out =
+            cairn(&test, &server, args).env("GOOGLE_SERVICE_ACCOUNT", test.path("account.json")).output().unwrap();
+        assert_eq!(out.status.code(), Some(status), "cairn {args:?}\n{}", text(&out.stderr));
+        (out.stdout, text(&out.stderr))
+    };
+    google(&["put", "x", "gs://bucket/data"], 0);
+    let all = entries(&test, &server, "x");
+    let of = |path: &str| all.iter().find(|e| e["path"] == path).unwrap();
+    assert_eq!((of("a")["uri"].as_str(), of("a")["size"].as_u64()), (Some("gs://bucket/data/a"), Some(5 * MIB as u64)));
+    assert!(of("a")["etag"].as_str().is_some_and(|tag| tag.len() > 2));
+    google(&["put", "x", "gs://bucket/data", "--max-objects", "1"], 2);
+    assert_eq!(google(&["cat", "x", "d/b"], 0).0, b"small");
+    std::fs::create_dir(test.path("mnt")).unwrap();
+    google(&["mount", "mnt", "x", "--log", test.path("log").to_str().unwrap()], 0);
+    let _mounted = super::mount::Mounted(&test);
+    server.counted();
+    let file = std::fs::File::open(test.path("mnt/a")).unwrap();
+    let mut part = [0; 4096];
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut part, 3 * MIB as u64).unwrap();
+    let fetched = server.counted().1;
+    assert!(part[..] == bytes[3 * MIB..3 * MIB + 4096] && fetched <= 2 * MIB as u64, "{fetched} bytes");
+    for ignores_if_match in [false, true] {
+        server.faults(Faults { ignores_if_match, ..Faults::default() });
+        server.put("bucket/data/a", &random_bytes(2, 5 * MIB));
+        let read = std::os::unix::fs::FileExt::read_at(&file, &mut part, 0);
+        assert_eq!(read.unwrap_err().raw_os_error(), Some(libc::EIO));
+        let stderr = google(&["cat", "x", "a"], 5).1;
+        assert!(stderr.contains("gs://bucket/data/a") && stderr.contains("it changed"), "{stderr}");
+    }
+    drop(file);
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
 
-struct Mounted<'a>(&'a TestStore);
+pub struct Mounted<'a>(pub &'a TestStore);
 
 impl Drop for Mounted<'_> {
     fn drop(&mut self) {

@@ -135,6 +135,13 @@ fn changes(len: usize) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let mut appended = groups.clone();
     appended.push(Noise(8).bytes(250_000));
     out.push(("row groups and a footer, rows appended", row_groups(&groups), row_groups(&appended)));
+    out.extend(changes_in_place(len));
+    out
+}
+
+/// Changes of a few bytes, and those of databases and tables.
+fn changes_in_place(len: usize) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+    let (mut out, mut noise) = (Vec::new(), Noise(13));
     let pages = Noise(9).bytes(len);
     let mut updated = pages.clone();
     for i in (0..len / 4096).step_by(100) {

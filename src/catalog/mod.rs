@@ -30,6 +30,7 @@ mod shared_entries;
 pub(crate) mod similar;
 pub mod sole_content;
 pub mod stage;
+mod stored_as;
 pub mod usage;
 pub mod uses;
 pub(crate) mod version;

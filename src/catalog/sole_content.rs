@@ -1,5 +1,6 @@
 //! How much content only some versions hold: what a garbage collection can free when they are removed.
 
+use super::stored_as::StoredAs;
 use super::version::{self, Version};
 use super::{artifact, draft};
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ const MOST_FILES: u64 = 2_000_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SoleContent {
-    /// The bytes of their files that no other version and no unfinished draft has.
+    /// The bytes that are stored for them, and for no other version and no unfinished draft.
     pub bytes: u64,
     /// Whether that is an estimate: there are too many files to visit them all, or a manifest cannot be read.
     pub is_estimate: bool,
@@ -39,7 +40,7 @@ pub fn sole_content_within(
     most: u64,
 ) -> Result<SoleContent> {
     let own: HashSet<_> = versions.iter().cloned().collect();
-    let mut count = Count::new(most);
+    let mut count = Count::new(StoredAs::read(store)?, most);
     count.others(store, &own)?;
     count.files.left = most;
     count.files.is_counting = true;
@@ -50,12 +51,13 @@ pub fn sole_content_within(
 }
 
 /// Visits manifests, each node once.
-struct Count {
+struct Count<'a> {
     census: Census,
-    files: Files,
+    files: Files<'a>,
 }
 
-struct Files {
+struct Files<'a> {
+    stored_as: StoredAs<'a>,
     /// The first eight bytes of each digest. If two share them, the count is a little too low.
     seen: HashSet<u64>,
     bytes: u64,
@@ -64,12 +66,15 @@ struct Files {
     is_estimate: bool,
 }
 
-impl Visitor for Files {
+impl Visitor for Files<'_> {
     fn file(&mut self, digest: &Digest, size: u64, _: Option<Location>) -> Result<bool> {
         self.left = self.left.checked_sub(1).ok_or_else(|| Error::conflict("too many files"))?;
-        if self.seen.insert(digest.prefix()) && self.is_counting {
-            self.bytes += size;
-        }
+        let Files { stored_as, seen, bytes, is_counting, .. } = self;
+        stored_as.each(digest, size, &mut |part, size| {
+            if seen.insert(part.prefix()) && *is_counting {
+                *bytes += size;
+            }
+        });
         Ok(false)
     }
 
@@ -79,12 +84,12 @@ impl Visitor for Files {
     }
 }
 
-impl Count {
-    fn new(most: u64) -> Count {
+impl Count<'_> {
+    fn new(stored_as: StoredAs<'_>, most: u64) -> Count<'_> {
         let seen = HashSet::new();
         Count {
             census: Census::new(),
-            files: Files { seen, bytes: 0, left: most, is_counting: false, is_estimate: false },
+            files: Files { stored_as, seen, bytes: 0, left: most, is_counting: false, is_estimate: false },
         }
     }
 

@@ -1,11 +1,12 @@
 //! How many bytes artifacts and versions have, and how many of them they alone have.
 
+use super::stored_as::StoredAs;
 use super::version::{self, Version};
 use super::{artifact, draft};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Ownership, Tree};
 use crate::store::Store;
-use crate::types::{ArtifactName, VersionNumber};
+use crate::types::{ArtifactName, Digest, VersionNumber};
 
 /// What one artifact or version uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +18,8 @@ pub struct Usage {
     pub version: Option<VersionNumber>,
     /// The bytes of its files; of an artifact those of its newest version.
     pub bytes: u64,
-    /// The bytes of the files that nothing else in the store has: no other version, and no unfinished draft. Of an
-    /// artifact: no other artifact.
+    /// The bytes that are stored for it alone: for no other version, and no unfinished draft. Of an artifact: for no
+    /// other artifact.
     pub alone: u64,
 }
 
@@ -41,7 +42,7 @@ const OTHERS: u32 = u32::MAX;
 /// I/O.
 pub fn of_artifacts(store: &Store) -> Result<UsageReport> {
     let names = artifact::all(store)?;
-    let mut count = Count::default();
+    let mut count = Count::new(store)?;
     for (owner, name) in (0..).zip(&names) {
         count.versions(store, name, |_| owner)?;
         count.drafts(store, name, owner)?;
@@ -69,7 +70,7 @@ pub fn of_versions(store: &Store, name: &ArtifactName) -> Result<UsageReport> {
     if artifact::find(store, name)?.is_none() {
         return Err(artifact::no_artifact(store, name)?);
     }
-    let mut count = Count::default();
+    let mut count = Count::new(store)?;
     let own = count.versions(store, name, |number| u32::try_from(number.0).unwrap_or(OTHERS))?;
     count.drafts(store, name, OTHERS)?;
     for other in artifact::all_with_drafts(store)?.iter().filter(|other| *other != name) {
@@ -85,13 +86,17 @@ pub fn of_versions(store: &Store, name: &ArtifactName) -> Result<UsageReport> {
     Ok(UsageReport { usages: own.iter().map(usage).collect(), damaged: count.damaged })
 }
 
-#[derive(Default)]
-struct Count {
+struct Count<'a> {
+    stored_as: StoredAs<'a>,
     ownership: Ownership,
     damaged: Vec<Error>,
 }
 
-impl Count {
+impl Count<'_> {
+    fn new(store: &Store) -> Result<Count<'_>> {
+        Ok(Count { stored_as: StoredAs::read(store)?, ownership: Ownership::default(), damaged: Vec::new() })
+    }
+
     fn versions(
         &mut self,
         store: &Store,
@@ -131,7 +136,10 @@ impl Count {
     }
 
     fn tree(&mut self, owner: u32, tree: Result<Tree>, of: &str) -> Result<()> {
-        match tree.and_then(|tree| self.ownership.add(owner, &tree)) {
+        let parts = |digest: &Digest, size: u64, each: &mut dyn FnMut(&Digest, u64)| {
+            self.stored_as.each(digest, size, each);
+        };
+        match tree.and_then(|tree| self.ownership.add(owner, &tree, &parts)) {
             Err(e) if e.kind() == Kind::Damaged => {
                 self.damaged.push(e.context(format!("{of} cannot be read")));
                 Ok(())

@@ -11,6 +11,7 @@ use crate::types::Digest;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
@@ -49,10 +50,12 @@ impl Backing {
     }
 }
 
-/// Composed content that was opened and checked, with the sizes and times of its objects.
+/// Composed content that was opened and checked, with the sizes and times of its objects. Before each read those are
+/// compared that the read touches.
 struct CheckedParts {
     composed: ComposedFile,
-    states: Vec<(u64, i64, i64)>,
+    /// By the numbers of the sources.
+    states: HashMap<usize, (u64, i64, i64)>,
 }
 
 /// The files of one mount. Its memory does not grow with the number of open files.
@@ -107,7 +110,7 @@ impl Files {
                 if let Some(bytes) = self.small.get(&digest) {
                     return cut(&bytes, size, offset, wanted, out);
                 }
-                if let Some(parts) = self.open_parts(&digest)? {
+                if let Some(parts) = self.open_parts(&digest, offset..offset + wanted as u64)? {
                     return self.read_parts(&digest, &parts, offset, wanted, out);
                 }
                 match self.objects.content_into(&digest, size, place, out)? {
@@ -147,7 +150,7 @@ impl Files {
         if let Some(large) = self.open_already(&of.digest)? {
             return Ok(Some(large));
         }
-        if self.open_parts(&of.digest)?.is_some() {
+        if self.open_parts(&of.digest, 0..of.size)?.is_some() {
             return Ok(None);
         }
         match self.objects.content(&of.digest, of.size, of.place)? {
@@ -204,11 +207,15 @@ impl Files {
         Ok(())
     }
 
-    /// Composed content that is open, and whose objects are unchanged since they were checked.
-    fn open_parts(&self, digest: &Digest) -> FuseResult<Option<Arc<CheckedParts>>> {
+    /// Composed content that is open. The objects that have parts of the range are unchanged since they were checked.
+    fn open_parts(&self, digest: &Digest, range: Range<u64>) -> FuseResult<Option<Arc<CheckedParts>>> {
         let Some(parts) = self.composed.get(digest) else { return Ok(None) };
-        for (object, state) in parts.composed.objects().zip(&parts.states) {
-            if !is_in_state(object, *state)? {
+        for (source, object) in parts.composed.objects_in(range) {
+            let is_same = match parts.states.get(&source) {
+                Some(state) => is_in_state(object, *state)?,
+                None => false,
+            };
+            if !is_same {
                 self.composed.remove(digest);
                 return Ok(None);
             }
@@ -218,10 +225,10 @@ impl Files {
 
     /// Caches open composed content. With `--verify all` each of its objects is hashed once per process.
     fn checked_parts(&self, digest: &Digest, composed: ComposedFile) -> FuseResult<Arc<CheckedParts>> {
-        let mut states = Vec::new();
-        for object in composed.objects() {
+        let mut states = HashMap::new();
+        for (source, object) in composed.objects_in(0..composed.size()) {
             self.hash_once(object)?;
-            states.push(state_of(object)?);
+            states.insert(source, state_of(object)?);
         }
         let weight = states.len().max(1);
         let parts = Arc::new(CheckedParts { composed, states });

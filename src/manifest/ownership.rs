@@ -16,12 +16,15 @@ enum Owner {
     Several,
 }
 
+/// Calls the function that it gets with everything that a file's content is stored as, and its size.
+pub type Parts<'a> = &'a dyn Fn(&Digest, u64, &mut dyn FnMut(&Digest, u64));
+
 /// The content of owners, which are numbered from 0. An owner can have any number of manifests.
 #[derive(Debug, Default)]
 pub struct Ownership {
     nodes: HashMap<Digest, Owner>,
-    /// By the first eight bytes of the digest. If two files share them, one counts as the other.
-    files: HashMap<u64, Owner>,
+    /// By the first eight bytes of the digest. If two contents share them, one counts as the other.
+    parts: HashMap<u64, Owner>,
     alone: HashMap<u32, u64>,
 }
 
@@ -35,11 +38,11 @@ impl std::fmt::Debug for Owner {
 }
 
 impl Ownership {
-    /// Records that `owner` has what is in `tree`.
+    /// Records that `owner` has what is in `tree`. `parts` says as what the content of its files is stored.
     ///
     /// # Errors
     /// Damaged or I/O: a node cannot be read. What was visited before counts.
-    pub fn add(&mut self, owner: u32, tree: &Tree) -> Result<()> {
+    pub fn add(&mut self, owner: u32, tree: &Tree, parts: Parts<'_>) -> Result<()> {
         if !self.enter(owner, tree.digest()) {
             return Ok(());
         }
@@ -54,7 +57,7 @@ impl Ownership {
             let below: ChildRef = if node.is_leaf() {
                 match node.entry(i) {
                     Entry::File { digest, size, .. } => {
-                        self.file(owner, &digest, size);
+                        parts(&digest, size, &mut |part, size| self.part(owner, part, size));
                         continue;
                     }
                     Entry::Directory(Subtree(DirAt::Inline(inlined))) => {
@@ -74,7 +77,7 @@ impl Ownership {
         Ok(())
     }
 
-    /// The bytes of the files that only `owner` has.
+    /// The bytes of what only `owner` has.
     pub fn alone(&self, owner: u32) -> u64 {
         self.alone.get(&owner).copied().unwrap_or(0)
     }
@@ -95,17 +98,17 @@ impl Ownership {
         }
     }
 
-    fn file(&mut self, owner: u32, digest: &Digest, size: u64) {
+    fn part(&mut self, owner: u32, digest: &Digest, size: u64) {
         let key = digest.prefix();
-        match self.files.get(&key) {
+        match self.parts.get(&key) {
             None => {
-                self.files.insert(key, Owner::One(owner));
+                self.parts.insert(key, Owner::One(owner));
                 *self.alone.entry(owner).or_default() += size;
             }
             Some(Owner::One(first)) if *first != owner => {
                 let alone = self.alone.entry(*first).or_default();
                 *alone = alone.saturating_sub(size);
-                self.files.insert(key, Owner::Several);
+                self.parts.insert(key, Owner::Several);
             }
             Some(_) => {}
         }

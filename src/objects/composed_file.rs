@@ -4,12 +4,13 @@
 //! for every large file (L15). So a read of a part is as trustworthy as that of a part of an object file.
 
 use super::object_file::LargeObject;
-use super::recipe::{Recipe, RecipeSource};
+use super::recipe::{MAX_SOURCES, Recipe, RecipeSource};
 use crate::disk::read_full_at;
 use crate::error::{Error, Result};
 use crate::types::{Digest, Hasher};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 
 /// Bytes that are hashed at once.
 const BLOCK: usize = 1 << 20;
@@ -64,6 +65,21 @@ impl ComposedFile {
         self.sources.iter().filter_map(|source| match source {
             OpenSource::File(object) => Some(object),
             OpenSource::Memory(_) => None,
+        })
+    }
+
+    /// The object files that have parts of a range, each once, with their numbers.
+    pub fn objects_in(&self, range: Range<u64>) -> impl Iterator<Item = (usize, &LargeObject)> {
+        let first = self.parts.partition_point(|part| part.at + part.len <= range.start);
+        let mut used = [0u64; MAX_SOURCES / 64];
+        for part in self.parts[first..].iter().take_while(|part| part.at < range.end) {
+            let source = part.source as usize;
+            used[source / 64] |= 1 << (source % 64);
+        }
+        let sources = self.sources.iter().enumerate();
+        sources.filter_map(move |(i, source)| match source {
+            OpenSource::File(object) if used[i / 64] >> (i % 64) & 1 == 1 => Some((i, object)),
+            _ => None,
         })
     }
 

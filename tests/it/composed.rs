@@ -255,6 +255,31 @@ fn a_collection_keeps_what_composed_files_need_and_frees_it_with_the_last_of_the
 }
 
 #[test]
+fn rm_and_du_count_what_is_stored_for_a_version_alone() {
+    let (test_store, all) = four_versions();
+    let frees = |versions: &[&str]| {
+        let args = [&["rm", "--dry-run"], versions].concat();
+        test_store.json(&args)["frees_bytes"].as_u64().unwrap()
+    };
+    let (object, rest) = (all[0].len() as u64, (all[1].len() - all[0].len()) as u64);
+    assert_eq!(frees(&["a:v0"]), 0, "the others have parts of it");
+    assert_eq!(frees(&["a:v0", "a:v1"]), 0);
+    let last = frees(&["a:v3"]);
+    assert!((9000..20_000).contains(&last), "{last}");
+    let every = frees(&["a:v0", "a:v1", "a:v2", "a:v3"]);
+    assert!((object + rest + last..object + rest + last + 100).contains(&every), "{every}");
+    let alone: Vec<u64> = test_store
+        .json(&["du", "a"])
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|usage| usage["alone_bytes"].as_u64().unwrap())
+        .collect();
+    assert!(alone[..2] == [0, 0] && alone[2] < 20 && alone[3] == last, "{alone:?}: of v2 it is what was inserted");
+    assert_eq!(test_store.json(&["du"])[0]["alone_bytes"].as_u64(), Some(every));
+}
+
+#[test]
 fn many_small_packs_with_recipes_are_rewritten_into_one() {
     let test_store = TestStore { dir: memory_dir() };
     cairn::Store::init(test_store.store_path(), &Default::default()).unwrap();

@@ -272,6 +272,9 @@ fn put_and_list(place: &Place, _: u64) -> Values {
     let list = place.run(&["list", "x", "--limit", "20"]);
     values.push(("list --limit 20", "ms of processor", millis(list)));
     values.push(("list --limit 20", "MiB", list.peak_kib as f64 / 1024.0));
+    let list = place.run(&["list", "x"]);
+    values.push(("list", "ms of processor", millis(list)));
+    values.push(("list", "MiB", list.peak_kib as f64 / 1024.0));
     values
 }
 
@@ -349,6 +352,7 @@ fn make_files(place: &Place, files: u64) {
 }
 
 fn put_files(place: &Place, _: u64) -> Values {
+    Store::init(place.at("other"), &Default::default()).unwrap();
     let peak = |arguments: &[&str]| place.run(arguments).peak_kib as f64 / 1024.0;
     vec![
         ("put, peak memory", "MiB", peak(&["put", "x", "d"])),
@@ -356,5 +360,6 @@ fn put_files(place: &Place, _: u64) -> Values {
         ("verify, peak memory", "MiB", peak(&["verify"])),
         ("get, peak memory", "MiB", peak(&["get", "x", "out"])),
         ("get again, peak memory", "MiB", peak(&["get", "x", "out"])),
+        ("copy, peak memory", "MiB", peak(&["copy", "x", "x", "--to", "other"])),
     ]
 }

@@ -171,6 +171,7 @@ pub mod manifest;
 mod mount;
 mod objects;
 mod pins;
+mod prefixes;
 pub mod progress;
 #[cfg_attr(
     not(all(feature = "fuse", feature = "remote")),

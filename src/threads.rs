@@ -1,5 +1,5 @@
 //! How many threads a parallel operation uses, and how its work is spread over them: items of a list ([`for_each`],
-//! [`map`]), items that are found on the way ([`feed`]), or a queue of the caller ([`on_each`]).
+//! [`map`]), items that are found on the way ([`for_each_next`], [`feed`]), or a queue of the caller ([`on_each`]).
 
 use crate::locks::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -64,24 +64,41 @@ pub fn for_each_with<T: Sync, S, E: Send>(
     work: impl Fn(&mut S, &T) -> Result<(), E> + Sync,
     end: impl Fn(S) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let next = AtomicUsize::new(0);
+    let item = || Ok(items.get(next.fetch_add(1, Ordering::Relaxed)));
+    for_each_next(threads.min(items.len()), item, begin, work, end)
+}
+
+/// [`for_each_with`] of the items that `next` returns until there are no more.
+///
+/// # Errors
+/// Those of `next`, `work` and `end`.
+pub fn for_each_next<T, S, E: Send>(
+    threads: usize,
+    next: impl Fn() -> Result<Option<T>, E> + Sync,
+    begin: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, T) -> Result<(), E> + Sync,
+    end: impl Fn(S) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let failed = AtomicBool::new(false);
     let one_thread = || {
         let mut state = begin();
         let mut worked = Ok(());
-        while worked.is_ok()
-            && !failed.load(Ordering::Relaxed)
-            && let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
-        {
-            worked = work(&mut state, item);
+        while worked.is_ok() && !failed.load(Ordering::Relaxed) {
+            worked = match next() {
+                Ok(None) => break,
+                Ok(Some(item)) => work(&mut state, item),
+                Err(e) => Err(e),
+            };
             failed.fetch_or(worked.is_err(), Ordering::Relaxed);
         }
         worked.and(end(state)).inspect_err(|_| failed.store(true, Ordering::Relaxed))
     };
-    if threads < 2 || items.len() < 2 {
+    if threads < 2 {
         return one_thread();
     }
     std::thread::scope(|s| {
-        let others: Vec<_> = (1..threads.min(items.len())).map(|_| s.spawn(one_thread)).collect();
+        let others: Vec<_> = (1..threads).map(|_| s.spawn(one_thread)).collect();
         let own = one_thread();
         others.into_iter().fold(own, |ended, thread| ended.and(thread.join().expect("the work does not panic")))
     })

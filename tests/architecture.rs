@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 34] = [
+const STOREYS: [&str; 35] = [
     "locks",
     "setters",
     "error",
@@ -19,6 +19,7 @@ const STOREYS: [&str; 34] = [
     "clock",
     "threads",
     "recent_cache",
+    "prefixes",
     "progress",
     "record",
     "disk",

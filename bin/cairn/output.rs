@@ -92,6 +92,14 @@ impl Context {
     }
 }
 
+/// How the parts of a table are laid out that were written.
+#[derive(Default)]
+pub struct Layout {
+    /// The columns that are shown.
+    kept: Option<Vec<usize>>,
+    widths: Vec<usize>,
+}
+
 /// Buffered stdout.
 pub struct Out {
     to: BufWriter<Stdout>,
@@ -167,25 +175,44 @@ impl Out {
     /// Writes an aligned table; `heads` are shown to people only, or with --header. A column whose head begins with `>`
     /// is right-aligned. On a terminal, columns that say nothing are left out.
     pub fn table(&mut self, heads: &[&str], rows: &[Vec<String>]) -> std::result::Result<(), Failure> {
-        if !self.terminal {
-            return self.aligned(heads, rows, self.header);
-        }
-        let kept: Vec<usize> = (0..heads.len()).filter(|i| rows.iter().any(|row| row[*i] != "-")).collect();
+        self.table_part(&mut Layout::default(), heads, rows, true)
+    }
+
+    /// Writes a part of a table. If the first part `is_all`, the columns are those of [`Out::table`], else all of them.
+    pub fn table_part(
+        &mut self,
+        layout: &mut Layout,
+        heads: &[&str],
+        rows: &[Vec<String>],
+        is_all: bool,
+    ) -> std::result::Result<(), Failure> {
+        let is_first = layout.kept.is_none();
+        let says = |i: &usize| !self.terminal || !is_all || rows.iter().any(|row| row[*i] != "-");
+        let kept = layout.kept.take().unwrap_or_else(|| (0..heads.len()).filter(says).collect());
         let heads: Vec<&str> = kept.iter().map(|i| heads[*i]).collect();
         let rows: Vec<Vec<String>> = rows.iter().map(|row| kept.iter().map(|i| row[*i].clone()).collect()).collect();
-        self.aligned(&heads, &rows, !rows.is_empty())
+        layout.kept = Some(kept);
+        let show_heads = is_first && if self.terminal { !rows.is_empty() } else { self.header };
+        self.aligned(&mut layout.widths, &heads, &rows, show_heads)
     }
 
     /// [`Out::table`] with heads for all users, also without rows.
     pub fn table_with_heads(&mut self, heads: &[&str], rows: &[Vec<String>]) -> std::result::Result<(), Failure> {
-        self.aligned(heads, rows, true)
+        self.aligned(&mut Vec::new(), heads, rows, true)
     }
 
-    fn aligned(&mut self, heads: &[&str], rows: &[Vec<String>], show_heads: bool) -> std::result::Result<(), Failure> {
+    /// Writes rows with columns of at least these widths.
+    fn aligned(
+        &mut self,
+        widths: &mut Vec<usize>,
+        heads: &[&str],
+        rows: &[Vec<String>],
+        show_heads: bool,
+    ) -> std::result::Result<(), Failure> {
         let right: Vec<bool> = heads.iter().map(|h| h.starts_with('>')).collect();
         let heads: Vec<String> = heads.iter().map(|h| h.strip_prefix('>').unwrap_or(h).to_owned()).collect();
         let shown = show_heads.then_some(&heads);
-        let mut widths = vec![0; heads.len()];
+        widths.resize(heads.len(), 0);
         for row in shown.into_iter().chain(rows) {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());

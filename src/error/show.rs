@@ -11,9 +11,16 @@ pub fn show_path(path: &Path) -> String {
 
 /// The first ten of a list for a message, and how many more there are: `a, b`, or `a, …, j and 5 more`.
 pub fn show_list<T: fmt::Display>(items: &[T]) -> String {
-    const SHOWN: usize = 10;
-    let shown: Vec<String> = items.iter().take(SHOWN).map(T::to_string).collect();
-    let more = items.len() - shown.len();
+    show_first(items, items.len())
+}
+
+/// How many items of a list a message names.
+pub const SHOWN: usize = 10;
+
+/// [`show_list`] of `count` items, of which `first` are the first.
+pub fn show_first<T: fmt::Display>(first: &[T], count: usize) -> String {
+    let shown: Vec<String> = first.iter().take(SHOWN).map(T::to_string).collect();
+    let more = count - shown.len();
     if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
 }
 

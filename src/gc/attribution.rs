@@ -2,7 +2,6 @@
 
 use super::batch::Item;
 use super::marks::Digests;
-use super::prefixes::Prefixes;
 use super::report::GcReport;
 use super::roots::{Marker, Removals};
 use super::survey::PackUse;
@@ -10,6 +9,7 @@ use crate::catalog::Version;
 use crate::error::Result;
 use crate::manifest::{Node, Tree};
 use crate::objects::{BlobKind, PackBlobs, StoredFile};
+use crate::prefixes::Prefixes;
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::types::{ArtifactName, Digest};

@@ -3,10 +3,10 @@
 //! Content is remembered by the first eight bytes of its digest: if two digests share them, garbage only stays longer.
 //! Nodes are remembered by their whole digest, because a node that is taken for another would not be walked.
 
-use super::prefixes::Prefixes;
 use crate::error::Result;
 use crate::manifest::{Entry, Node, NodeSource, Tree};
 use crate::objects::{BlobKind, Objects, RecipesInPacks, unreadable_recipe};
+use crate::prefixes::Prefixes;
 use crate::progress::Progress;
 use crate::types::Digest;
 use std::collections::HashSet;

@@ -13,7 +13,6 @@ mod batch;
 mod history;
 mod marks;
 mod moves;
-mod prefixes;
 mod report;
 mod rewrite;
 mod roots;

@@ -1,17 +1,50 @@
 //! From the stored tree to the manifest: one pass in path order.
 
+use super::stored::StoredTree;
 use super::tree::{Body, FileBody, SourceTree};
 use crate::error::{Error, Result};
 use crate::manifest::{Builder, Entry, NodeSink, RootNode};
+use crate::types::RelPath;
 
-/// Builds the manifest of a settled, stored tree.
-///
-/// # Errors
-/// Usage: an entry that a version cannot hold. Those of the sink.
-pub fn build(tree: &SourceTree, sink: &mut dyn NodeSink) -> Result<RootNode> {
-    let mut builder = Builder::new(sink);
-    visit(tree, 0, &mut builder)?;
-    builder.finish()
+/// All that is in a version, stored.
+#[derive(Debug)]
+pub enum Sources {
+    /// Put together entry by entry, and settled.
+    Tree(SourceTree),
+    /// One directory.
+    Directory(StoredTree),
+}
+
+impl Sources {
+    /// Builds the manifest.
+    ///
+    /// # Errors
+    /// Usage: an entry that a version cannot hold. I/O; those of the sink.
+    pub fn build(&self, sink: &mut dyn NodeSink) -> Result<RootNode> {
+        match self {
+            Sources::Directory(stored) => stored.build(sink),
+            Sources::Tree(tree) => {
+                let mut builder = Builder::new(sink);
+                visit(tree, 0, &mut builder)?;
+                builder.finish()
+            }
+        }
+    }
+
+    /// All of it in memory.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn into_tree(self) -> Result<SourceTree> {
+        match self {
+            Sources::Tree(tree) => Ok(tree),
+            Sources::Directory(stored) => {
+                let mut tree = SourceTree::default();
+                tree.graft(&RelPath::root(), &stored)?;
+                Ok(tree)
+            }
+        }
+    }
 }
 
 fn visit(tree: &SourceTree, dir: u32, builder: &mut Builder<'_>) -> Result<()> {

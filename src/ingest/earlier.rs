@@ -26,16 +26,17 @@ pub struct EarlierBelow<'a> {
     pub at: &'a RelPath,
 }
 
-/// Finds the earlier files of a tree.
-pub(super) struct EarlierLookup<'a> {
+/// Finds the paths of a tree's files in a version.
+pub(super) struct PathLookup<'a> {
     tree: &'a SourceTree,
-    below: EarlierBelow<'a>,
+    at: &'a RelPath,
     /// For each directory its parent, and the number of its entry there.
     parents: Vec<(u32, u32)>,
 }
 
-impl<'a> EarlierLookup<'a> {
-    pub(super) fn new(tree: &'a SourceTree, below: EarlierBelow<'a>) -> EarlierLookup<'a> {
+impl<'a> PathLookup<'a> {
+    /// For a tree that is at `at` in the version.
+    pub(super) fn new(tree: &'a SourceTree, at: &'a RelPath) -> PathLookup<'a> {
         let mut parents = vec![(0, 0); tree.dirs.len()];
         for (dir, directory) in (0..).zip(&tree.dirs) {
             for (i, item) in (0..).zip(&directory.items) {
@@ -44,16 +45,11 @@ impl<'a> EarlierLookup<'a> {
                 }
             }
         }
-        EarlierLookup { tree, below, parents }
+        PathLookup { tree, at, parents }
     }
 
-    /// The earlier files of the whole version.
-    pub(super) fn files(&self) -> &'a dyn EarlierFiles {
-        self.below.files
-    }
-
-    /// The earlier content at the path of an entry, by its directory and number there.
-    pub(super) fn find(&self, (mut dir, item): (u32, u32)) -> Option<Earlier> {
+    /// The path of an entry, by its directory and number there; `None` if a version cannot have it.
+    pub(super) fn path_of(&self, mut dir: u32, item: u32) -> Option<RelPath> {
         let name = |dir: u32, item: u32| &*self.tree.dirs[dir as usize].items[item as usize].name;
         let mut names = vec![name(dir, item)];
         while dir != 0 {
@@ -61,10 +57,6 @@ impl<'a> EarlierLookup<'a> {
             names.push(name(parent, item));
             dir = parent;
         }
-        let mut path = self.below.at.clone();
-        for name in names.iter().rev() {
-            path = path.join(name).ok()?;
-        }
-        self.below.files.content_at(&path)
+        names.iter().rev().try_fold(self.at.clone(), |path, name| path.join(name).ok())
     }
 }

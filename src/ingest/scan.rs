@@ -1,8 +1,9 @@
 //! Walking a source directory by descriptors: names, kinds and stats, in parallel; no content is read.
 
 use super::filter::{Filter, IGNORE_FILE};
+use super::scanned::{ScannedBody, ScannedDir, ScannedEntry, ScannedTree};
 use super::source::{Home, KeptDirs, SourceDir, changed};
-use super::tree::{Body, Directory, FileBody, SourceEntry, SourceTree};
+use super::spill::{Span, Spill};
 use crate::disk::{DirHandle, FileStat, Follow, name_path};
 use crate::error::{Error, Result, show_list, show_path};
 use crate::locks::{Condvar, Mutex};
@@ -44,13 +45,14 @@ setters! {
 }
 
 /// The most entries of a directory that are one piece of work.
-const CHUNK: usize = 1024;
+const CHUNK: usize = if cfg!(test) { 8 } else { 1024 };
 /// How often an entry is examined that is another kind of file each time.
 const MAX_ATTEMPTS: usize = 5;
 
 enum Job {
     List(u32),
-    Examine(u32, Names),
+    /// A piece of a directory, by its number.
+    Examine(u32, usize, Names),
 }
 
 /// Names of one directory, each with a NUL behind it.
@@ -66,6 +68,19 @@ impl Names {
         self.count += 1;
     }
 
+    /// At most [`CHUNK`] at a time, each once. At least one piece, which may be empty.
+    fn into_sorted_pieces(self) -> Vec<Names> {
+        let mut sorted: Vec<&CStr> = self.iter().collect();
+        sorted.sort_unstable();
+        sorted.dedup(); // a directory that is changed may list a name twice
+        let piece = |names: &[&CStr]| {
+            let mut piece = Names::default();
+            names.iter().for_each(|name| piece.push(name));
+            piece
+        };
+        if sorted.is_empty() { vec![Names::default()] } else { sorted.chunks(CHUNK).map(piece).collect() }
+    }
+
     fn iter(&self) -> impl Iterator<Item = &CStr> {
         self.bytes.split_inclusive(|b| *b == 0).filter_map(|n| CStr::from_bytes_with_nul(n).ok())
     }
@@ -77,6 +92,7 @@ struct Scan<'a> {
     skip: Option<(u64, u64)>,
     threads: usize,
     progress: &'a Progress,
+    spill: Spill,
     /// The mounts that were met.
     homes: Mutex<Vec<Arc<Home>>>,
     state: Mutex<State>,
@@ -89,12 +105,15 @@ struct State {
     running: usize,
     dirs: Vec<OpenDirectory>,
     special: Vec<PathBuf>,
+    files: u64,
+    bytes: u64,
     error: Option<Error>,
 }
 
 /// A directory while it is being scanned.
 struct OpenDirectory {
-    items: Vec<SourceEntry>,
+    /// What is in it, in pieces, in the order of the names.
+    pieces: Box<[Span]>,
     /// Its pieces that are not yet examined.
     missing: usize,
     source: Arc<SourceDir>,
@@ -103,12 +122,30 @@ struct OpenDirectory {
     chain: Option<Arc<Chain>>,
 }
 
+/// What was found in a piece of a directory.
+#[derive(Default)]
+struct Examined {
+    entries: Vec<u8>,
+    /// The directories: where their numbers are in `entries`, and what they are in.
+    below: Vec<(usize, Option<Arc<Chain>>, Arc<SourceDir>)>,
+    special: Vec<PathBuf>,
+    files: u64,
+    bytes: u64,
+}
+
 struct Chain {
     id: (u64, u64),
     above: Option<Arc<Chain>>,
 }
 
-/// Scans `root` with `threads` threads. The directory with device and inode `skip` (the store) is left out.
+impl OpenDirectory {
+    fn new(source: Arc<SourceDir>, filter: Arc<Filter>, chain: Option<Arc<Chain>>) -> OpenDirectory {
+        OpenDirectory { pieces: Box::new([Span::default()]), missing: 1, source, filter, chain }
+    }
+}
+
+/// Scans `root` with `threads` threads. The directory with device and inode `skip` (the store) is left out. What is
+/// found is spilled to the file system of `temporary`.
 ///
 /// # Errors
 /// Usage: special files, a loop of symlinks, a bad pattern. I/O: what vanished or cannot be read, by name.
@@ -117,24 +154,21 @@ pub fn scan(
     options: &ScanOptions,
     skip: Option<(u64, u64)>,
     threads: usize,
+    temporary: &Path,
     progress: &Progress,
-) -> Result<SourceTree> {
+) -> Result<ScannedTree> {
     let follow = if options.follow_symlinks { Follow::Yes } else { Follow::No };
     let source = SourceDir::root(root, follow, options.no_stat_cache)?;
     let stat = source.open(&mut KeptDirs::new(1))?.stat().map_err(|e| Error::io("read the attributes of", root, e))?;
-    let first = OpenDirectory {
-        items: Vec::new(),
-        missing: 1,
-        source,
-        filter: Arc::new(Filter::root(root, &options.exclude)?),
-        chain: Some(Arc::new(Chain { id: (stat.dev, stat.ino), above: None })),
-    };
+    let chain = Some(Arc::new(Chain { id: (stat.dev, stat.ino), above: None }));
+    let first = OpenDirectory::new(source, Arc::new(Filter::root(root, &options.exclude)?), chain);
     let state = State { jobs: vec![Job::List(0)], dirs: vec![first], ..State::default() };
     let scan = Scan {
         options,
         skip,
         threads,
         progress,
+        spill: Spill::new(temporary),
         homes: Mutex::default(),
         state: Mutex::new(state),
         wake: Condvar::new(),
@@ -151,8 +185,23 @@ pub fn scan(
         return Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be added: {}", show_list(&named)))
             .with_hint("leave them out with --skip-special or --exclude"));
     }
-    let directory = |scanned: OpenDirectory| Directory { items: scanned.items, source: Some(scanned.source) };
-    Ok(SourceTree::of(state.dirs.into_iter().map(directory).collect()))
+    let directory = |scanned: OpenDirectory| ScannedDir { source: scanned.source, pieces: scanned.pieces };
+    let dirs = state.dirs.into_iter().map(directory).collect();
+    Ok(ScannedTree { dirs, spill: scan.spill, files: state.files, bytes: state.bytes })
+}
+
+/// Whether a symlink in a directory `depth` levels below the root leads above the root.
+fn leads_out(target: &[u8], depth: usize) -> bool {
+    let mut level = depth as isize;
+    target.starts_with(b"/")
+        || target.split(|b| *b == b'/').any(|part| {
+            match part {
+                b"" | b"." => {}
+                b".." => level -= 1,
+                _ => level += 1,
+            }
+            level < 0
+        })
 }
 
 impl Scan<'_> {
@@ -175,7 +224,7 @@ impl Scan<'_> {
             drop(state);
             let result = match job {
                 Job::List(dir) => self.list(dir, &mut handles),
-                Job::Examine(dir, names) => self.examine(dir, &names, &mut handles),
+                Job::Examine(dir, piece, names) => self.examine(dir, piece, &names, &mut handles),
             };
             state = self.state.lock();
             state.running -= 1;
@@ -197,28 +246,24 @@ impl Scan<'_> {
         let handle = source.open(handles)?;
         let failed = |e| Error::io("list", &source.path(), e);
         source.set_home(self.home(&handle, &handle.stat().map_err(failed)?));
-        let mut pieces = vec![Names::default()];
-        let mut ignores = false;
+        let (mut names, mut ignores) = (Names::default(), false);
         let listed = handle.list(&mut |name| {
             ignores |= name == IGNORE_FILE;
-            if pieces.last().is_none_or(|p| p.count == CHUNK) {
-                pieces.push(Names::default());
-            }
-            if let Some(last) = pieces.last_mut() {
-                last.push(name);
-            }
+            names.push(name);
         });
         listed.map_err(failed)?;
         if ignores && !self.options.no_ignore_files {
             filter = Filter::enter(&filter, &handle, &source.path())?;
             self.state.lock().dirs[dir as usize].filter = filter;
         }
+        let mut pieces = names.into_sorted_pieces();
         if let [one] = &pieces[..] {
-            return self.examine(dir, one, handles);
+            return self.examine(dir, 0, one, handles);
         }
         let mut state = self.state.lock();
         state.dirs[dir as usize].missing = pieces.len();
-        state.jobs.extend(pieces.into_iter().map(|p| Job::Examine(dir, p)));
+        state.dirs[dir as usize].pieces = vec![Span::default(); pieces.len()].into();
+        state.jobs.extend(pieces.drain(..).enumerate().rev().map(|(i, names)| Job::Examine(dir, i, names)));
         self.wake.notify_all();
         Ok(())
     }
@@ -234,8 +279,8 @@ impl Scan<'_> {
         home
     }
 
-    /// Examines some entries of a directory.
-    fn examine(&self, dir: u32, names: &Names, handles: &mut KeptDirs) -> Result<()> {
+    /// Examines a piece of a directory.
+    fn examine(&self, dir: u32, piece: usize, names: &Names, handles: &mut KeptDirs) -> Result<()> {
         self.progress.check_cancelled()?;
         let (source, filter, chain) = {
             let state = self.state.lock();
@@ -245,8 +290,7 @@ impl Scan<'_> {
         let handle = source.open(handles)?;
         let filtered = filter.leaves_something_out().then(|| source.path());
         let path = |name: &CStr| source.path().join(name_path(name));
-        let (mut items, mut below, mut special) = (Vec::with_capacity(names.count), Vec::new(), Vec::new());
-        let (mut files, mut bytes) = (0, 0);
+        let mut examined = Examined::default();
         for name in names.iter() {
             let (stat, target) = self.stat(&handle, name, &path)?;
             if crate::layout::is_unfinished(name.to_bytes(), stat.is_dir()) {
@@ -258,61 +302,57 @@ impl Scan<'_> {
                 continue;
             }
             let body = if stat.is_file() {
-                files += 1;
-                bytes += stat.size;
+                examined.files += 1;
+                examined.bytes += stat.size;
                 let here = source.home().is_some_and(|h| h.holds(&stat));
-                Body::File { exec: stat.mode & 0o111 != 0, body: FileBody::Scanned { stat: stat.into(), here } }
-            } else if let Some(target) = target {
-                Body::Symlink(target.into_boxed_slice())
+                ScannedBody::File { exec: stat.mode & 0o111 != 0, here, stat: stat.into() }
+            } else if let Some(target) = &target {
+                self.progress.outside_symlinks(u64::from(leads_out(target, source.depth())));
+                ScannedBody::Symlink(target)
             } else if stat.is_dir() {
-                let child = source.below(name)?;
-                below.push((items.len(), self.below(&chain, &stat, &child)?, child));
-                Body::Directory(0)
+                ScannedBody::Directory(0)
             } else {
                 if self.options.skip_special {
                     self.progress.skipped_special(1);
                 } else {
-                    special.push(path(name));
+                    examined.special.push(path(name));
                 }
                 continue;
             };
-            items.push(SourceEntry { name: name.to_bytes().into(), body });
+            let is_dir = body == ScannedBody::Directory(0);
+            let number_at = ScannedEntry { name: name.to_bytes(), body }.encode(&mut examined.entries);
+            if is_dir {
+                let child = source.below(name)?;
+                examined.below.push((number_at, self.below(&chain, &stat, &child)?, child));
+            }
         }
-        self.progress.add_total(files, bytes);
-        self.add(dir, items, below, special, &filter)
+        self.progress.add_total(examined.files, examined.bytes);
+        self.add(dir, piece, examined, &filter)
     }
 
     /// Adds examined entries to their directory, and a job for each directory among them.
-    fn add(
-        &self,
-        dir: u32,
-        mut items: Vec<SourceEntry>,
-        below: Vec<(usize, Option<Arc<Chain>>, Arc<SourceDir>)>,
-        mut special: Vec<PathBuf>,
-        filter: &Arc<Filter>,
-    ) -> Result<()> {
+    fn add(&self, dir: u32, piece: usize, mut examined: Examined, filter: &Arc<Filter>) -> Result<()> {
         let mut state = self.state.lock();
-        state.special.append(&mut special);
-        for (at, chain, source) in below {
+        state.special.append(&mut examined.special);
+        state.files += examined.files;
+        state.bytes += examined.bytes;
+        for (number_at, chain, source) in examined.below {
             let child =
                 u32::try_from(state.dirs.len()).map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
-            items[at].body = Body::Directory(child);
-            state.dirs.push(OpenDirectory { items: Vec::new(), missing: 1, source, filter: filter.clone(), chain });
+            examined.entries[number_at..number_at + 4].copy_from_slice(&child.to_le_bytes());
+            state.dirs.push(OpenDirectory::new(source, filter.clone(), chain));
             state.jobs.push(Job::List(child));
         }
+        drop(state);
+        self.wake.notify_all();
+        let span = self.spill.append(&examined.entries)?;
+        let mut state = self.state.lock();
         let open = &mut state.dirs[dir as usize];
-        open.items.append(&mut items);
+        open.pieces[piece] = span;
         open.missing -= 1;
         if open.missing == 0 {
-            let mut whole = std::mem::take(&mut open.items);
-            drop(state);
-            whole.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            whole.shrink_to_fit();
-            let mut state = self.state.lock();
-            state.dirs[dir as usize].items = whole;
-            state.dirs[dir as usize].chain = None;
+            open.chain = None;
         }
-        self.wake.notify_all();
         Ok(())
     }
 

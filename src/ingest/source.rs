@@ -4,7 +4,7 @@
 use crate::disk::{self, DirHandle, FileStat, Follow, Volume};
 use crate::error::{Error, Result, show_path};
 use crate::locks::Mutex;
-use crate::types::MAX_PATH;
+use crate::types::{MAX_PATH, RelPath};
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -92,18 +92,37 @@ impl SourceDir {
 
     /// Its path, for messages and patterns.
     pub fn path(&self) -> PathBuf {
+        let (root, names) = self.way();
+        let mut path = root.to_path_buf();
+        path.extend(names.into_iter().map(|n| OsStr::from_bytes(n.to_bytes())));
+        path
+    }
+
+    /// How many levels it is below the source.
+    pub fn depth(&self) -> usize {
+        self.way().1.len()
+    }
+
+    /// The path of an entry of it in a version that has the source at `at`; `None` if a version cannot have it.
+    pub fn path_in_version(&self, at: &RelPath, name: &[u8]) -> Option<RelPath> {
+        let names = self.way().1.into_iter().map(CStr::to_bytes).chain([name]);
+        names.into_iter().try_fold(at.clone(), |path, name| path.join(name).ok())
+    }
+
+    /// The path of the source, and the names from there to this directory.
+    fn way(&self) -> (&Path, Vec<&CStr>) {
         let (mut names, mut at) = (Vec::new(), &self.at);
-        let mut path = loop {
+        let root = loop {
             match at {
-                At::Root(path, _) => break path.clone(),
+                At::Root(path, _) => break path,
                 At::Below(above, name) => {
-                    names.push(name);
+                    names.push(name.as_c_str());
                     at = &above.at;
                 }
             }
         };
-        path.extend(names.into_iter().rev().map(|n| OsStr::from_bytes(n.to_bytes())));
-        path
+        names.reverse();
+        (root, names)
     }
 
     /// Whether symlinks below are followed, as the user wants.

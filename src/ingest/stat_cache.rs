@@ -6,22 +6,19 @@
 //! ctime ([`StatCache::before`]). A damaged cache is not used: the file has a SHA-256 of itself.
 
 use super::source::Home;
+use super::stat_records::{RecordLookup, Records, Runs, write_merged};
 use super::tree::SourceStat;
 use crate::cache::cache_directory;
 use crate::disk::{self, Access, Disk, FileStat, Volume};
 use crate::error::Result;
-use crate::types::{Digest, Hasher, Token};
+use crate::locks::Mutex;
+use crate::types::{Digest, Token};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// Older caches trusted device numbers and every file system. They begin with another magic number and are not read.
-const MAGIC: &[u8; 8] = b"cairnsc3";
-/// Volume, inode, size, mtime, ctime: 8 bytes each; digest: 32 bytes.
-const RECORD: usize = 72;
-/// How many bytes are collected before they are written.
-const BUFFER: usize = 1 << 20;
+/// After this many files that were read, a thread hands them on.
+pub(super) const RUN: usize = if cfg!(test) { 2 } else { 1 << 14 };
 
 /// After this many nanoseconds a change gets another ctime than the change before: twice the longest tick of the
 /// kernel's clock (100 Hz). File systems with coarser times are recognized by their whole seconds.
@@ -38,11 +35,14 @@ pub struct StatCache {
     file: Option<PathBuf>,
     /// Whether to hash all files again. The cache is then not used, but files that are read are remembered.
     rehash: bool,
-    /// Records sorted by volume and inode.
-    records: Vec<u8>,
-    /// One bit for each record that was looked up and was still valid.
-    held: Vec<AtomicU64>,
+    records: Records,
+    /// The files that were read now.
+    read: Mutex<Runs>,
 }
+
+/// Looks up files, for one thread.
+#[derive(Debug)]
+pub struct StatLookup<'a>(RecordLookup<'a>);
 
 /// The key of a remembered file: its `dev` is its volume's id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,53 +77,32 @@ impl StatCache {
     /// Loads what is remembered for the source directory `source` from `$CAIRN_CACHE_DIR`, `$XDG_CACHE_HOME/cairn` or
     /// `~/.cache/cairn`. It is empty if the cache is missing, damaged or turned off (`CAIRN_STAT_CACHE=off`, or
     /// `CAIRN_CACHE_DIR` set and empty), or with `rehash`.
-    pub fn open(source: &Path, rehash: bool) -> StatCache {
+    /// The files that are read now are spilled to the file system of `temporary`.
+    pub fn open(source: &Path, rehash: bool, temporary: &Path) -> StatCache {
         use std::os::unix::ffi::OsStrExt;
         let canonical = std::fs::canonicalize(source).unwrap_or_else(|_| source.to_path_buf());
         let file = directory().map(|d| d.join("stat").join(Digest::of(canonical.as_os_str().as_bytes()).hex()));
-        let records = file.as_deref().filter(|_| !rehash).and_then(|f| std::fs::read(f).ok()).and_then(checked);
-        StatCache::of(file, rehash, records.unwrap_or_default())
+        StatCache::of(file, rehash, temporary)
     }
 
-    fn of(file: Option<PathBuf>, rehash: bool, records: Vec<u8>) -> StatCache {
-        let held = (0..(records.len() / RECORD).div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        StatCache { file, rehash, records, held }
+    fn of(file: Option<PathBuf>, rehash: bool, temporary: &Path) -> StatCache {
+        let records = file.as_deref().filter(|_| !rehash).and_then(Records::open).unwrap_or_default();
+        StatCache { file, rehash, records, read: Mutex::new(Runs::new(temporary)) }
     }
 
-    /// A cache that remembers one file.
+    /// A cache that remembers one file, in the file at `file`.
     #[cfg(test)]
-    pub(super) fn of_one(stat: &SourceStat, volume: &Volume, digest: &Digest) -> StatCache {
-        let mut record = Vec::new();
-        encode(&StatKey::of(stat, volume).expect("a fraction of a second").0, digest, &mut record);
-        StatCache::of(None, false, record)
+    pub(super) fn of_one(file: &Path, stat: &SourceStat, volume: &Volume, digest: &Digest) -> StatCache {
+        let of = || StatCache::of(Some(file.to_path_buf()), false, &std::env::temp_dir());
+        let cache = of();
+        cache.remember(vec![(StatKey::of(stat, volume).expect("a fraction of a second"), *digest)]);
+        cache.save();
+        of()
     }
 
-    /// The digest of a file with the attributes `stat` on `volume`, if it is remembered. On a network volume the stat
-    /// must come from the server, not from this host's cache.
-    pub fn get(&self, stat: &SourceStat, volume: &Volume) -> Option<Digest> {
-        if self.records.is_empty() {
-            return None;
-        }
-        let wanted = StatKey::of(stat, volume)?.0;
-        let key = (wanted.dev, wanted.ino);
-        let (mut low, mut high) = (0, self.records.len() / RECORD);
-        while low < high {
-            let mid = (low + high) / 2;
-            let record = self.record(mid);
-            match key_of(record).cmp(&key) {
-                std::cmp::Ordering::Less => low = mid + 1,
-                std::cmp::Ordering::Greater => high = mid,
-                std::cmp::Ordering::Equal => {
-                    let (found, digest) = decode(record);
-                    if found != wanted {
-                        return None;
-                    }
-                    self.held[mid / 64].fetch_or(1 << (mid % 64), Ordering::Relaxed);
-                    return Some(digest);
-                }
-            }
-        }
-        None
+    /// For the lookups of one thread.
+    pub fn lookup(&self) -> StatLookup<'_> {
+        StatLookup(RecordLookup::new(&self.records))
     }
 
     /// Call this before a file with the attributes `stat` is read. It returns the proof that [`StatCache::after`]
@@ -166,58 +145,44 @@ impl StatCache {
         wanted.then(|| Duration::from_nanos((TICK - age) as u64))
     }
 
+    /// Remembers files that were read.
+    pub fn remember(&self, read: Vec<(StatKey, Digest)>) {
+        if !read.is_empty() {
+            // If they cannot be kept, they are read again the next time.
+            let _: Result<()> = self.read.lock().add(read.into_iter().map(|(key, digest)| (key.0, digest)).collect());
+        }
+    }
+
     /// Writes the cache: the records that were looked up and were still valid, and the files that were read now. A
     /// failure is not an error, because it is only a cache.
-    pub fn save(self, mut read: Vec<(StatKey, Digest)>) {
-        let held: usize = self.held.iter().map(|w| w.load(Ordering::Relaxed).count_ones() as usize).sum();
-        let Some(file) =
-            self.file.as_deref().filter(|_| self.rehash || !read.is_empty() || held * RECORD != self.records.len())
-        else {
-            return;
-        };
-        read.sort_unstable_by_key(|(k, _)| (k.0.dev, k.0.ino));
-        read.dedup_by_key(|(k, _)| (k.0.dev, k.0.ino));
-        let _ = self.write(file, &read);
-    }
-
-    fn write(&self, file: &Path, read: &[(StatKey, Digest)]) -> Result<()> {
-        let dir = file.parent().expect("the cache's file has a directory");
-        let disk = Disk::of(dir.ancestors().find(|d| d.is_dir()).unwrap_or(Path::new("/")), Access::Umask)?;
-        disk.create_dirs(dir)?;
-        let mut out = disk.create_file(dir.join(format!(".{}", Token::fresh())))?;
-        let mut hasher = Hasher::new();
-        let mut buffer = MAGIC.to_vec();
-        let kept =
-            (0..self.records.len() / RECORD).filter(|i| self.held[i / 64].load(Ordering::Relaxed) >> (i % 64) & 1 == 1);
-        let mut kept = kept.map(|i| self.record(i)).peekable();
-        let mut read = read.iter().peekable();
-        loop {
-            let from_kept = match (kept.peek(), read.peek()) {
-                (None, None) => break,
-                (Some(old), Some((key, _))) => key_of(old) < (key.0.dev, key.0.ino),
-                (old, _) => old.is_some(),
-            };
-            if from_kept {
-                buffer.extend_from_slice(kept.next().expect("just seen"));
-            } else if let Some((key, digest)) = read.next() {
-                kept.next_if(|old| key_of(old) == (key.0.dev, key.0.ino));
-                encode(&key.0, digest, &mut buffer);
-            }
-            if buffer.len() >= BUFFER {
-                hasher.update(&buffer);
-                out.write_all(&buffer)?;
-                buffer.clear();
-            }
+    pub fn save(self) {
+        let read = self.read.into_inner();
+        if let Some(file) = &self.file
+            && (self.rehash || !read.is_empty() || !self.records.all_hold())
+        {
+            let _: Result<()> = write(file, &self.records, &read);
         }
-        hasher.update(&buffer);
-        buffer.extend_from_slice(&hasher.finish().0);
-        out.write_all(&buffer)?;
-        disk.rename(out.path(), file)
     }
+}
 
-    fn record(&self, i: usize) -> &[u8] {
-        &self.records[i * RECORD..][..RECORD]
+impl StatLookup<'_> {
+    /// The digest of a file with the attributes `stat` on `volume`, if it is remembered. On a network volume the stat
+    /// must come from the server, not from this host's cache.
+    pub fn get(&mut self, stat: &SourceStat, volume: &Volume) -> Option<Digest> {
+        self.0.get(&StatKey::of(stat, volume)?.0)
     }
+}
+
+fn write(file: &Path, records: &Records, read: &Runs) -> Result<()> {
+    let dir = file.parent().expect("the cache's file has a directory");
+    let disk = Disk::of(dir.ancestors().find(|d| d.is_dir()).unwrap_or(Path::new("/")), Access::Umask)?;
+    disk.create_dirs(dir)?;
+    let mut out = disk.create_file(dir.join(format!(".{}", Token::fresh())))?;
+    let written = write_merged(records, read, &mut out).and_then(|()| disk.rename(out.path(), file));
+    if written.is_err() {
+        let _: Result<()> = disk.remove_file(out.path());
+    }
+    written
 }
 
 /// Nanoseconds since 1970 by this host's clock, from which local file systems take their times.
@@ -238,43 +203,6 @@ fn directory() -> Option<PathBuf> {
     if is_off { None } else { cache_directory() }
 }
 
-/// The records of a cache file whose magic and sum are right and whose keys ascend.
-fn checked(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-    let body = bytes.len().checked_sub(32).filter(|n| *n >= MAGIC.len() && (n - MAGIC.len()).is_multiple_of(RECORD))?;
-    if !bytes.starts_with(MAGIC) || Digest::of(&bytes[..body]).0 != bytes[body..] {
-        return None;
-    }
-    bytes.truncate(body);
-    bytes.drain(..MAGIC.len());
-    Some(bytes)
-}
-
-fn key_of(record: &[u8]) -> (u64, u64) {
-    (u64_at(record, 0), u64_at(record, 8))
-}
-
-fn u64_at(record: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(record[at..at + 8].try_into().expect("eight bytes"))
-}
-
-fn decode(record: &[u8]) -> (SourceStat, Digest) {
-    let stat = SourceStat {
-        dev: u64_at(record, 0),
-        ino: u64_at(record, 8),
-        size: u64_at(record, 16),
-        mtime: u64_at(record, 24) as i64,
-        ctime: u64_at(record, 32) as i64,
-    };
-    (stat, Digest(record[40..RECORD].try_into().expect("32 bytes")))
-}
-
-fn encode(stat: &SourceStat, digest: &Digest, out: &mut Vec<u8>) {
-    for n in [stat.dev, stat.ino, stat.size, stat.mtime as u64, stat.ctime as u64] {
-        out.extend_from_slice(&n.to_le_bytes());
-    }
-    out.extend_from_slice(&digest.0);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,15 +215,18 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_or_damaged_file_and_one_of_another_volume_are_not_remembered() {
+    fn a_changed_file_and_one_of_another_volume_are_not_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c");
-        let cache = |records| StatCache::of(Some(file.clone()), false, records);
+        let cache = || StatCache::of(Some(file.clone()), false, dir.path());
         let key = |ino, ctime| StatKey::of(&stat(ino, ctime), &VOLUME).unwrap();
         let digest = Digest::of(b"hello");
-        cache(vec![]).save(vec![(key(3, 10), digest), (key(2, 11), digest), (key(5, 10), digest)]);
-        let bytes = std::fs::read(&file).unwrap();
-        let read = cache(checked(bytes.clone()).unwrap());
+        let first = cache();
+        first.remember(vec![(key(3, 10), digest), (key(2, 11), digest), (key(5, 10), digest)]);
+        first.remember((20..40).rev().map(|ino| (key(ino, 10), digest)).collect());
+        first.save();
+        let second = cache();
+        let mut read = second.lookup();
         assert_eq!(read.get(&stat(3, 10), &VOLUME), Some(digest));
         assert_eq!(
             read.get(&SourceStat { dev: 99, ..stat(2, 11) }, &VOLUME),
@@ -303,32 +234,25 @@ mod tests {
             "the device number does not count"
         );
         assert_eq!(read.get(&stat(2, 12), &VOLUME), None, "its ctime changed");
+        assert!((20..40).all(|ino| read.get(&stat(ino, 10), &VOLUME) == Some(digest)));
+        assert!([1, 4, 19, 41].into_iter().all(|ino| read.get(&stat(ino, 10), &VOLUME).is_none()));
         assert_eq!(
             read.get(&stat(2, 11), &Volume { id: 78, network: false }),
             None,
             "another file system at the same place"
         );
-        for i in 0..bytes.len() {
-            let mut bad = bytes.clone();
-            bad[i] ^= 1;
-            assert!(checked(bad).is_none());
-        }
         // Records that were not looked up again are forgotten, changed ones are replaced, new ones are added.
-        read.save(vec![(key(2, 12), Digest::of(b"two")), (key(9, 12), digest)]);
-        let again = cache(checked(std::fs::read(&file).unwrap()).unwrap());
+        second.remember(vec![(key(2, 12), Digest::of(b"two")), (key(9, 12), digest)]);
+        second.remember(vec![(key(9, 12), digest)]);
+        second.save();
+        let third = cache();
+        let mut again = third.lookup();
         assert_eq!(again.get(&stat(2, 12), &VOLUME), Some(Digest::of(b"two")));
         assert_eq!(again.get(&stat(3, 10), &VOLUME), Some(digest));
         assert_eq!(again.get(&stat(9, 12), &VOLUME), Some(digest));
         assert_eq!(again.get(&stat(5, 10), &VOLUME), None);
-    }
-
-    #[test]
-    fn a_cache_of_an_older_version_is_not_believed() {
-        let mut old = b"cairnsc2".to_vec();
-        encode(&stat(3, 10), &Digest::of(b"hello"), &mut old);
-        let sum = Digest::of(&old);
-        old.extend_from_slice(&sum.0);
-        assert!(checked(old).is_none());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), 8 + 23 * 72 + 32);
     }
 
     #[test]
@@ -346,7 +270,7 @@ mod tests {
         if home.volume.is_none() {
             return; // the temporary directory may be on a tmpfs
         }
-        let cache = StatCache::of(Some(tmp.path().join("c")), false, vec![]);
+        let cache = StatCache::of(Some(tmp.path().join("c")), false, tmp.path());
         let path = tmp.path().join("f");
         let mut writer = File::create(&path).unwrap();
         writer.write_all(b"hello").unwrap();

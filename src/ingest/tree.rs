@@ -1,11 +1,11 @@
 //! The directory tree being put together from sources, before it is hashed and after.
 
 use super::name_index::NameIndex;
-use super::source::SourceDir;
+use super::stored::{Step, Stored, StoredTree};
 use crate::disk::{self, FileStat};
 use crate::error::{Error, Result};
 use crate::manifest::Reference;
-use crate::types::{Digest, Location, RelPath};
+use crate::types::RelPath;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,20 +35,6 @@ impl SourceStat {
     }
 }
 
-/// Whether a symlink in a directory `depth` levels below the root leads above the root.
-fn leads_out(target: &[u8], depth: usize) -> bool {
-    let mut level = depth as isize;
-    target.starts_with(b"/")
-        || target.split(|b| *b == b'/').any(|part| {
-            match part {
-                b"" | b"." => {}
-                b".." => level -= 1,
-                _ => level += 1,
-            }
-            level < 0
-        })
-}
-
 impl From<FileStat> for SourceStat {
     fn from(stat: FileStat) -> SourceStat {
         SourceStat { dev: stat.dev, ino: stat.ino, size: stat.size, mtime: stat.mtime, ctime: stat.ctime }
@@ -59,19 +45,9 @@ fn nanoseconds(seconds: i64, more: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(more)
 }
 
-/// Stored content: digest, size, and its location if it is packed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stored {
-    pub digest: Digest,
-    pub size: u64,
-    pub place: Option<Location>,
-}
-
 /// Where a file's bytes come from, and later what they were stored as.
 #[derive(Clone, Debug)]
 pub enum FileBody {
-    /// A file in the scanned directory, by its name there, as found; whether it is on its directory's mount.
-    Scanned { stat: SourceStat, here: bool },
     /// A file anywhere, as found.
     Disk(Arc<PathBuf>, SourceStat),
     /// Bytes given.
@@ -102,11 +78,10 @@ pub struct SourceEntry {
     pub body: Body,
 }
 
-/// A directory: its entries, and where it was scanned from.
+/// A directory: its entries.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     pub items: Vec<SourceEntry>,
-    pub source: Option<Arc<SourceDir>>,
 }
 
 /// All directories; the root is number 0.
@@ -127,16 +102,11 @@ pub enum Overwrite {
 
 impl Default for SourceTree {
     fn default() -> Self {
-        SourceTree::of(vec![Directory::default()])
+        SourceTree { dirs: vec![Directory::default()], names: NameIndex::default() }
     }
 }
 
 impl SourceTree {
-    /// The tree of these directories; the first one is the root.
-    pub fn of(dirs: Vec<Directory>) -> SourceTree {
-        SourceTree { dirs, names: NameIndex::default() }
-    }
-
     /// The directory at `path`, made if it is missing.
     ///
     /// # Errors
@@ -172,46 +142,34 @@ impl SourceTree {
         Ok(())
     }
 
-    /// Adds all of `other`, whose files must be stored, below `at`.
+    /// Adds all of a directory below `at`.
     ///
     /// # Errors
-    /// Usage: a file on the way.
-    pub fn graft(&mut self, at: &RelPath, mut other: SourceTree) -> Result<()> {
-        let dir = self.directory(at)?;
-        let shift =
-            u32::try_from(self.dirs.len()).map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
-        for item in other.dirs.iter_mut().flat_map(|d| &mut d.items) {
-            if let Body::Directory(child) = &mut item.body {
-                *child += shift;
-            }
-        }
-        // The root's entries join `at`, the other directories keep their order behind ours.
-        let root = std::mem::take(&mut other.dirs[0]);
-        self.dirs.append(&mut other.dirs);
-        let into = &mut self.dirs[dir as usize].items;
-        if into.is_empty() {
-            *into = root.items;
-        } else {
-            into.extend(root.items);
-        }
-        Ok(())
-    }
-
-    /// Counts the symlinks whose targets, by their text, are outside this tree: absolute ones, and those that climb
-    /// above the root.
-    pub fn outside_symlinks(&self) -> u64 {
-        let mut count = 0;
-        let mut below = vec![(0u32, 0usize)];
-        while let Some((dir, depth)) = below.pop() {
-            for item in &self.dirs[dir as usize].items {
-                match &item.body {
-                    Body::Directory(child) => below.push((*child, depth + 1)),
-                    Body::Symlink(target) if leads_out(target, depth) => count += 1,
-                    _ => {}
+    /// Usage: a file on the way. I/O.
+    pub fn graft(&mut self, at: &RelPath, stored: &StoredTree) -> Result<()> {
+        let mut open = vec![self.directory(at)?];
+        stored.walk(|step| {
+            let (name, body) = match step {
+                Step::Leave => {
+                    open.pop();
+                    return Ok(());
                 }
+                Step::Enter(name) => {
+                    let child = u32::try_from(self.dirs.len())
+                        .map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
+                    self.dirs.push(Directory::default());
+                    (name, Body::Directory(child))
+                }
+                Step::Symlink(name, target) => (name, Body::Symlink(target.into())),
+                Step::File(name, exec, stored) => (name, Body::File { exec, body: FileBody::Stored(stored) }),
+            };
+            let into = *open.last().expect("a walk leaves only what it has entered");
+            if let Body::Directory(child) = body {
+                open.push(child);
             }
-        }
-        count
+            self.dirs[into as usize].items.push(SourceEntry { name: name.into(), body });
+            Ok(())
+        })
     }
 
     /// Removes the entry at `path`, a directory with all below it.

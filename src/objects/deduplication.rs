@@ -14,12 +14,13 @@ use super::object_sizes::ObjectSizes;
 use super::pack::{BlobKind, SMALL_MAX};
 use super::pack_checks::PackChecks;
 use super::recipe::{COMPOSED_MIN, RecipeSource};
+use super::small_contents::{SmallContents, SmallKeys};
 use crate::disk;
 use crate::error::{Kind, Result};
 use crate::locks::{Mutex, MutexGuard, RwLock};
 use crate::types::{Digest, Location, PackRef};
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -46,7 +47,8 @@ pub(super) struct Deduplication {
     /// What was known to be damaged when this writer began.
     damage: KnownDamage,
     /// Small content that was stored or found.
-    small: Vec<Mutex<HashMap<Digest, Location>>>,
+    small: Vec<Mutex<SmallContents>>,
+    small_keys: SmallKeys,
     /// Objects that this transaction stored.
     large: Mutex<HashSet<Digest>>,
     /// Contents that this transaction composed.
@@ -83,6 +85,7 @@ impl Deduplication {
             packs: PackChecks::default(),
             damage: objects.known_damage()?,
             small: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            small_keys: SmallKeys::default(),
             large: Mutex::default(),
             composed: Mutex::default(),
             sizes: ObjectSizes::default(),
@@ -162,8 +165,8 @@ impl Deduplication {
 
     /// Small content that was stored or found, of all digests that fall into the same shard. Hold it while storing:
     /// another thread with the same bytes then finds this one's location.
-    pub(super) fn small(&self, digest: &Digest) -> MutexGuard<'_, HashMap<Digest, Location>> {
-        self.small[usize::from(digest.0[0]) % SHARDS].lock()
+    pub(super) fn small(&self, digest: &Digest) -> KnownSmall<'_> {
+        KnownSmall { contents: self.small[usize::from(digest.0[0]) % SHARDS].lock(), keys: &self.small_keys }
     }
 
     /// Where small content lay in a pack before this writer. From then on the version relies on packs.
@@ -233,7 +236,7 @@ impl Deduplication {
     /// Whether the store has what a recipe takes parts of. From then on the version relies on it.
     pub(super) fn has_source(&self, source: &RecipeSource) -> Result<bool> {
         if source.is_small() {
-            let is_own = self.small(&source.digest).contains_key(&source.digest);
+            let is_own = self.small(&source.digest).get(&source.digest).is_some();
             return Ok(is_own || self.find_small(&source.digest)?.is_some());
         }
         let found = self.sees_object(&source.digest, source.size)?;
@@ -246,7 +249,7 @@ impl Deduplication {
     /// Whether the store has what a recipe takes parts of. The version does not rely on it by this.
     pub(super) fn sees_source(&self, source: &RecipeSource) -> Result<bool> {
         if source.is_small() {
-            let is_own = self.small(&source.digest).contains_key(&source.digest);
+            let is_own = self.small(&source.digest).get(&source.digest).is_some();
             return Ok(is_own || self.find(&source.digest, BlobKind::Content, |_| true)?.is_some());
         }
         self.sees_object(&source.digest, source.size)
@@ -319,6 +322,29 @@ impl Deduplication {
             dirs.insert(layout.packs());
         }
         dirs
+    }
+}
+
+/// The small contents of a shard, locked.
+pub(super) struct KnownSmall<'a> {
+    contents: MutexGuard<'a, SmallContents>,
+    keys: &'a SmallKeys,
+}
+
+impl KnownSmall<'_> {
+    /// Where this content lies, if it was stored or found.
+    pub(super) fn get(&self, digest: &Digest) -> Option<Location> {
+        self.contents.get(self.keys, digest)
+    }
+
+    /// Records that it was found there.
+    pub(super) fn found(&mut self, digest: Digest, place: Location) {
+        self.contents.insert(self.keys, digest, place, false);
+    }
+
+    /// Records that this transaction stored it there.
+    pub(super) fn stored(&mut self, digest: Digest, place: Location) {
+        self.contents.insert(self.keys, digest, place, true);
     }
 }
 

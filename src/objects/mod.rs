@@ -56,6 +56,7 @@ mod salvage;
 mod search;
 mod segment_merge;
 mod segment_writer;
+mod small_contents;
 mod staged_files;
 mod stored_files;
 mod temp_names;

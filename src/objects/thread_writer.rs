@@ -61,14 +61,14 @@ impl ThreadWriter<'_> {
         let writer = self.writer;
         let mut small = writer.dedup().small(&digest);
         if let Some(place) = small.get(&digest) {
-            return Ok(SmallPut { place: *place, new: false });
+            return Ok(SmallPut { place, new: false });
         }
         if let Some(place) = writer.dedup().find_small(&digest)? {
-            small.insert(digest, place);
+            small.found(digest, place);
             return Ok(SmallPut { place, new: false });
         }
         let place = writer.fail_on_error(self.append(digest, BlobKind::Content, bytes))?;
-        small.insert(digest, place);
+        small.stored(digest, place);
         drop(small);
         writer.count_new_bytes(bytes.len() as u64)?;
         Ok(SmallPut { place, new: true })
@@ -84,7 +84,7 @@ impl ThreadWriter<'_> {
             return Ok(dedup.has_large(digest, size)?.then_some(None));
         }
         if let Some(place) = dedup.small(digest).get(digest) {
-            return Ok(Some(Some(*place)));
+            return Ok(Some(Some(place)));
         }
         Ok(dedup.find_small(digest)?.map(Some))
     }

@@ -143,7 +143,7 @@ impl ObjectWriter {
     }
 
     /// The token's directory.
-    pub(super) fn directory(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         self.temps.dir()
     }
 

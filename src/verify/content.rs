@@ -2,12 +2,13 @@
 
 use super::checkpoint::{FileSum, Verified};
 use super::options::VerifyOptions;
-use super::pace::{Pace, Sample};
+use super::pace::{Pace, Sample, together};
 use super::places::Places;
 use super::report::{Finding, Resumed, VerifyReport, code};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::objects::{BlobKind, Damage, DamagedItem, KnownDamage, Objects, PackContents, SMALL_MAX, StoredFile};
+use crate::prefixes::Prefixes;
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::threads;
@@ -22,7 +23,7 @@ pub(super) const LISTED: &str = "it was found damaged before: it is listed in da
 /// What content is in the store and right (for a quick check: what the store lists).
 pub(super) struct Present {
     /// Packed content.
-    packed: HashSet<Digest>,
+    packed: Prefixes,
     /// Object files.
     objects: HashSet<Digest>,
     /// Packed manifest nodes.
@@ -104,9 +105,12 @@ impl Reading {
 impl Present {
     /// Whether a file's content is there and right.
     pub fn has(&self, digest: &Digest, size: u64) -> bool {
-        let (first, second) =
-            if size < SMALL_MAX { (&self.packed, &self.objects) } else { (&self.objects, &self.packed) };
-        first.contains(digest) || second.contains(digest)
+        let is_packed = || self.packed.position(digest).is_some();
+        if size < SMALL_MAX {
+            is_packed() || self.objects.contains(digest)
+        } else {
+            self.objects.contains(digest) || is_packed()
+        }
     }
 
     /// Whether content is composed: what the store has of it is a recipe.
@@ -125,8 +129,10 @@ impl Present {
 
     /// The findings of damaged copies that have a right copy elsewhere.
     pub fn spare(&self) -> HashSet<usize> {
-        let all = [&self.packed, &self.objects, &self.nodes, &self.recipes];
-        let spare = self.wrong.iter().filter(|(digest, _)| all.iter().any(|right| right.contains(*digest)));
+        let all = [&self.objects, &self.nodes, &self.recipes];
+        let is_right =
+            |digest: &Digest| self.packed.position(digest).is_some() || all.iter().any(|right| right.contains(digest));
+        let spare = self.wrong.iter().filter(|(digest, _)| is_right(digest));
         spare.flat_map(|(_, wrong)| wrong.findings.iter().copied()).collect()
     }
 
@@ -182,6 +188,21 @@ impl Present {
             progress.add_total(1, piece.stored().size);
             *if matches!(piece, Piece::Pack(_)) { &mut report.packs } else { &mut report.objects } += 1;
         }
+        for together in pieces.chunk_by(together(|piece: &Piece| piece.stored().size)) {
+            self.add_together(store, together, depth, progress, report)?;
+        }
+        self.packed.settle();
+        Ok(())
+    }
+
+    fn add_together(
+        &mut self,
+        store: &Store,
+        pieces: &[Piece],
+        depth: Depth,
+        progress: &Progress,
+        report: &mut VerifyReport,
+    ) -> Result<()> {
         let this = &*self;
         let checked = threads::map(threads::count(), pieces, |piece| {
             let checked = this.check(store, piece, depth);
@@ -283,7 +304,7 @@ impl Present {
             let digest = *digest;
             match (piece, kind) {
                 (Piece::Object(_), _) => drop(self.objects.insert(digest)),
-                (Piece::Pack(_), BlobKind::Content) => drop(self.packed.insert(digest)),
+                (Piece::Pack(_), BlobKind::Content) => self.packed.insert(&digest),
                 (Piece::Pack(_), BlobKind::Node) => drop(self.nodes.insert(digest)),
                 (Piece::Pack(_), BlobKind::Recipe) => drop(self.recipes.insert(digest)),
             }
@@ -344,7 +365,7 @@ pub(super) fn check_content(
         pace: Pace::new(options.limit),
         sample: Sample::new(options.sample),
         verified,
-        packed: HashSet::new(),
+        packed: Prefixes::default(),
         objects: HashSet::new(),
         nodes: HashSet::new(),
         recipes: HashSet::new(),

@@ -51,3 +51,19 @@ impl Sample {
         self.part.is_none_or(|(seed, bound)| name.prefix().wrapping_add(seed) <= bound)
     }
 }
+
+/// At least this many pieces are checked at a time, and more while they are small: what is found in them is in memory
+/// until all of them are checked.
+const TOGETHER: usize = 16;
+const BYTES_TOGETHER: u64 = 64 << 20;
+
+/// For `chunk_by`: whether the next piece is checked together with those before it.
+pub(super) fn together<T>(size_of: impl Fn(&T) -> u64) -> impl FnMut(&T, &T) -> bool {
+    let (mut pieces, mut bytes) = (1, 0);
+    move |last, _| {
+        bytes += size_of(last);
+        let is_enough = pieces >= TOGETHER && bytes >= BYTES_TOGETHER;
+        (pieces, bytes) = if is_enough { (1, 0) } else { (pieces + 1, bytes) };
+        !is_enough
+    }
+}

@@ -3,23 +3,24 @@
 //!
 //! All is done by names in directories that are held open, so no symlink in the target or next to it is followed.
 
+use super::batches::{Batch, Batches};
 use super::fill::{Fill, Made, Naming, taken};
 use super::names;
 use super::opened::OpenDirs;
 use super::options::{CheckoutOptions, selected};
-use super::plan::{self, Existing, Plan};
+use super::plan::{self, Existing, Found, Plan};
 use super::prune;
 use super::written::WrittenAs;
 use crate::catalog::Version;
 use crate::disk::{self, Access, Created, Dir, Disk};
-use crate::error::{Error, Kind, Result, show_list, show_path};
+use crate::error::{Error, Kind, Result, show_path};
 use crate::ingest::Filter;
 use crate::layout::unfinished_directory;
 use crate::locks::Mutex;
 use crate::manifest::{Entry, Visit};
 use crate::progress::Progress;
 use crate::threads::{self, Feeder};
-use crate::types::{RelPath, Token};
+use crate::types::Token;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,8 +47,6 @@ pub struct CheckoutReport {
     pub skipped: u64,
 }
 
-/// Files handed to a worker at once.
-const BATCH: usize = 64;
 /// How long a checkout waits for one that removes what a killed one left in the same directory.
 const CLEANING: Duration = Duration::from_secs(5);
 
@@ -194,16 +193,17 @@ fn into_existing(version: &Version, target: &Path, options: &CheckoutOptions) ->
 fn into(version: &Version, target: &Arc<Dir>, options: &CheckoutOptions, naming: Naming) -> Result<CheckoutReport> {
     let own = naming == Naming::Direct;
     let mut plan = plan::compare(version, target, options, own)?;
-    if !options.force && !plan.differing.is_empty() {
+    if !options.force
+        && let Some(differing) = plan.found.differing(version, options)?
+    {
         return Err(Error::conflict(format!(
-            "in {} other content is in the way: {}",
-            show_path(target.path()),
-            show_list(&plan.differing)
+            "in {} other content is in the way: {differing}",
+            show_path(target.path())
         ))
         .with_hint("nothing was changed; --force replaces what differs"));
     }
     let extra = std::mem::take(&mut plan.extra);
-    let mut report = write(version, target, options, Some(&plan), naming)?;
+    let mut report = write(version, target, options, Some(&plan.found), naming)?;
     if !extra.is_empty() {
         let filter = Arc::new(Filter::root(target.path(), &[])?);
         let pruned = prune::prune(target, &filter, extra, &options.progress)?;
@@ -234,25 +234,21 @@ fn remove_unfinished(target: &Arc<Dir>, plan: &Plan, own: bool, progress: &Progr
     Ok(())
 }
 
-/// A piece of work: entries with the directories that they come into.
-type Batch = Vec<(Arc<Dir>, Visit)>;
-
 /// Walks the version, makes directories, and has files made by several threads.
 fn write(
     version: &Version,
     target: &Arc<Dir>,
     options: &CheckoutOptions,
-    plan: Option<&Plan>,
+    found: Option<&Found>,
     naming: Naming,
 ) -> Result<CheckoutReport> {
     let fill = Fill::new(version.store().objects(), options, naming);
-    let found = |path: &RelPath| plan.and_then(|p| p.found.get(path).copied());
     let report = Mutex::new(CheckoutReport::default());
-    let make = |(part, buffer): &mut (CheckoutReport, Vec<u8>), batch: Batch| {
-        batch.into_iter().try_for_each(|(dir, visit)| {
+    let make = |(part, buffer): &mut (CheckoutReport, Vec<u8>), batch: Batch<(Visit, Option<Existing>)>| {
+        batch.into_iter().try_for_each(|(dir, (visit, found))| {
             let made = options.progress.check_cancelled().and_then(|()| match options.written(&visit.entry)? {
                 WrittenAs::Nothing => Ok(Made::Skipped),
-                entry => fill.make(&dir, visit.path.name(), &entry, found(&visit.path), buffer),
+                entry => fill.make(&dir, visit.path.name(), &entry, found, buffer),
             });
             let made = made.map_err(|e| e.context(format!("cannot write out {} of {version}", visit.path)))?;
             part.add(&visit.entry, made);
@@ -260,7 +256,7 @@ fn write(
             Ok(())
         })
     };
-    let walk = |batches: Feeder<'_, Batch>| feed(version, target, options, &found, &batches);
+    let walk = |feeder: Feeder<'_, _>| feed(version, target, options, found, Batches::new(feeder));
     threads::feed(threads::count(), walk, Default::default, make, |(part, _)| report.lock().merge(&part))?;
     Ok(report.into_inner())
 }
@@ -270,17 +266,13 @@ fn feed(
     version: &Version,
     target: &Arc<Dir>,
     options: &CheckoutOptions,
-    found: &dyn Fn(&RelPath) -> Option<Existing>,
-    batches: &Feeder<'_, Batch>,
+    found: Option<&Found>,
+    mut batches: Batches<'_, (Visit, Option<Existing>)>,
 ) -> Result<()> {
-    // Each directory in a batch is an open file.
-    let at_once = threads::count() * 5 + 1;
-    let dirs_in_batch = (disk::open_files_limit() / 4 / at_once).clamp(1, BATCH);
-    let mut batch = Batch::with_capacity(BATCH);
-    let mut dirs = 0;
     let mut open = OpenDirs::new(target.clone(), ());
-    for visit in selected(version, options)? {
+    for (number, visit) in selected(version, options)?.enumerate() {
         let visit = visit?;
+        let found = found.and_then(|found| found.of(number));
         if batches.has_failed() {
             return Ok(());
         }
@@ -288,20 +280,15 @@ fn feed(
         let (dir, ()) = open.last()?;
         if visit.entry.is_directory() {
             let name = visit.path.name();
-            let made = directory(&dir, name, found(&visit.path))
+            let made = directory(&dir, name, found)
                 .map_err(|e| e.context(format!("cannot write out {} of {version}", visit.path)))?;
             open.enter(name, Arc::new(made), ());
             continue;
         }
         options.progress.add_total(1, size_of(&visit.entry));
-        dirs += usize::from(batch.last().is_none_or(|(last, _)| !Arc::ptr_eq(last, &dir)));
-        batch.push((dir, visit));
-        if batch.len() == BATCH || dirs == dirs_in_batch {
-            dirs = 0;
-            batches.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
-        }
+        batches.add(dir, (visit, found));
     }
-    batches.send(batch);
+    batches.end();
     Ok(())
 }
 

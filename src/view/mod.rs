@@ -1,5 +1,6 @@
 //! A version as a readable tree: its entries, its files, and writing it out.
 
+mod batches;
 mod checkout;
 mod fill;
 mod local;

@@ -1,6 +1,7 @@
 //! Before a checkout into a directory that has something in it: what is right, what differs, what the version does not
 //! have.
 
+use super::batches::{Batch, Batches};
 use super::names;
 use super::opened::OpenDirs;
 use super::options::{CheckoutOptions, Link, selected};
@@ -8,14 +9,16 @@ use super::prune::{Extra, first_protected, is_below, is_in_scope};
 use super::written::WrittenAs;
 use crate::catalog::Version;
 use crate::disk::{Dir, EntryStat, hash_file};
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Result, SHOWN, show_first, show_path};
 use crate::ingest::Filter;
 use crate::layout::is_unfinished;
+use crate::locks::Mutex;
 use crate::manifest::{Reference, Visit};
 use crate::progress::Progress;
 use crate::remote::read_whole;
+use crate::threads::{self, Feeder};
 use crate::types::{Digest, Hasher, RelPath};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -36,12 +39,33 @@ pub(super) enum Existing {
     OtherKind,
 }
 
-/// The result of comparing the target with the version. What is not in `found` is missing there.
+/// What has the names of the entries that are asked for, by their numbers in a walk of these. `None`: nothing has.
+#[derive(Debug, Default)]
+pub(super) struct Found(Vec<Option<Existing>>);
+
+impl Found {
+    /// What has the name of this entry.
+    pub(super) fn of(&self, number: usize) -> Option<Existing> {
+        self.0.get(number).copied().flatten()
+    }
+
+    /// The first of the paths whose content or kind is another, and how many there are, for a message. `None`: none.
+    pub(super) fn differing(&self, version: &Version, options: &CheckoutOptions) -> Result<Option<String>> {
+        let differs = |found: &Option<Existing>| matches!(found, Some(Existing::Differs | Existing::OtherKind));
+        let count = self.0.iter().filter(|found| differs(found)).count();
+        if count == 0 {
+            return Ok(None);
+        }
+        let visits = selected(version, options)?.zip(&self.0).filter(|(_, found)| differs(found));
+        let first = visits.take(SHOWN).map(|(visit, _)| Ok(visit?.path)).collect::<Result<Vec<RelPath>>>()?;
+        Ok(Some(show_first(&first, count)))
+    }
+}
+
+/// The result of comparing the target with the version.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    pub found: HashMap<RelPath, Existing>,
-    /// Paths whose content or kind is another, in path order.
-    pub differing: Vec<RelPath>,
+    pub found: Found,
     /// What the version does not have, where it would be pruned.
     pub extra: Vec<Extra>,
     /// What a killed checkout left: the directory and the name. All that the version does not have, if the target is
@@ -65,59 +89,93 @@ struct TargetComparison<'a> {
     /// The target is the checkout's own: nothing else may be in it.
     own: bool,
     store: Option<RelPath>,
-    plan: Plan,
+}
+
+/// An entry that is to be compared with what is there.
+struct Compared {
+    /// Its number in the walk.
+    number: usize,
+    visit: Visit,
+    /// Whether the directory lists its name.
+    listed: bool,
+    filter: Arc<Filter>,
 }
 
 /// Compares the target with what is asked for, and searches for extras if they are to be pruned, or if the target is
 /// the checkout's `own`.
 pub(super) fn compare(version: &Version, target: &Arc<Dir>, options: &CheckoutOptions, own: bool) -> Result<Plan> {
-    let mut at =
-        TargetComparison { version, options, own, store: store_below(version, target.path())?, plan: Plan::default() };
-    let filter = at.filter(&Arc::new(Filter::root(target.path(), &[])?), target)?;
-    let mut open = OpenDirs::new(target.clone(), at.list(RelPath::root(), target, filter, false)?);
-    // Below what is missing or of another kind there is nothing to compare.
-    let mut blind: Option<RelPath> = None;
-    for visit in selected(version, options)? {
-        options.progress.check_cancelled()?;
-        let visit = visit?;
-        if let Some(store) = &at.store {
-            spare(store, version, &visit)?;
-        }
-        if blind.as_ref().is_some_and(|b| is_below(&visit.path, b)) {
-            continue;
-        }
-        blind = None;
-        while let Some((_, left)) = open.leave_for(&visit.path)? {
-            at.left(left)?;
-        }
-        let (dir, listed) = open.last()?;
-        let found = at.compare(&dir, &visit, listed)?;
-        if visit.entry.is_directory() {
-            if found == Some(Existing::Right) {
-                let below = Arc::new(dir.dir(visit.path.name())?);
-                let hidden = listed.hidden || listed.filter.leaves_out(below.path(), true);
-                let filter = at.filter(&listed.filter, &below)?;
-                let listed = at.list(visit.path.clone(), &below, filter, hidden)?;
-                open.enter(visit.path.name(), below, listed);
-            } else {
-                blind = Some(visit.path.clone());
-            }
-        }
-        if let Some(found) = found {
-            if matches!(found, Existing::Differs | Existing::OtherKind) {
-                at.plan.differing.push(visit.path.clone());
-            }
-            at.plan.found.insert(visit.path, found);
-        }
-    }
-    while let Some((_, left)) = open.leave()? {
-        at.left(left)?;
-    }
-    at.plan.extra.sort_by(|a, b| (&a.dir, &a.name).cmp(&(&b.dir, &b.name)));
-    Ok(at.plan)
+    let at = TargetComparison { version, options, own, store: store_below(version, target.path())? };
+    let (found, mut plan) = (Mutex::new(Vec::new()), Plan::default());
+    let work = |(): &mut (), batch: Batch<Compared>| {
+        batch.into_iter().try_for_each(|(dir, entry)| {
+            let existing = at.compare(&dir, &entry)?;
+            found.lock()[entry.number] = existing;
+            Ok(())
+        })
+    };
+    let walk = |feeder: Feeder<'_, _>| at.walk(target, &found, &mut plan, Batches::new(feeder));
+    threads::feed(threads::count(), walk, || (), work, |()| ())?;
+    plan.extra.sort_by(|a, b| (&a.dir, &a.name).cmp(&(&b.dir, &b.name)));
+    plan.found = Found(found.into_inner());
+    Ok(plan)
 }
 
 impl TargetComparison<'_> {
+    /// Walks the version and the target. Compares directories; files and symlinks are handed out.
+    fn walk(
+        &self,
+        target: &Arc<Dir>,
+        results: &Mutex<Vec<Option<Existing>>>,
+        plan: &mut Plan,
+        mut batches: Batches<'_, Compared>,
+    ) -> Result<()> {
+        let filter = self.filter(&Arc::new(Filter::root(target.path(), &[])?), target)?;
+        let mut open = OpenDirs::new(target.clone(), self.list(RelPath::root(), target, filter, false)?);
+        // Below what is missing or of another kind there is nothing to compare.
+        let mut blind: Option<RelPath> = None;
+        for (number, visit) in selected(self.version, self.options)?.enumerate() {
+            self.options.progress.check_cancelled()?;
+            let visit = visit?;
+            if batches.has_failed() {
+                return Ok(());
+            }
+            results.lock().push(None);
+            if let Some(store) = &self.store {
+                spare(store, self.version, &visit)?;
+            }
+            if blind.as_ref().is_some_and(|b| is_below(&visit.path, b)) {
+                continue;
+            }
+            blind = None;
+            while let Some((_, left)) = open.leave_for(&visit.path)? {
+                self.left(left, plan)?;
+            }
+            let (dir, listed) = open.last()?;
+            let is_listed = listed.names.remove(visit.path.name());
+            let entry = Compared { number, visit, listed: is_listed, filter: listed.filter.clone() };
+            if !entry.visit.entry.is_directory() {
+                batches.add(dir, entry);
+                continue;
+            }
+            let (found, visit) = (self.compare(&dir, &entry)?, entry.visit);
+            results.lock()[number] = found;
+            if found == Some(Existing::Right) {
+                let below = Arc::new(dir.dir(visit.path.name())?);
+                let hidden = listed.hidden || listed.filter.leaves_out(below.path(), true);
+                let filter = self.filter(&listed.filter, &below)?;
+                let listed = self.list(visit.path.clone(), &below, filter, hidden)?;
+                open.enter(visit.path.name(), below, listed);
+            } else {
+                blind = Some(visit.path);
+            }
+        }
+        while let Some((_, left)) = open.leave()? {
+            self.left(left, plan)?;
+        }
+        batches.end();
+        Ok(())
+    }
+
     fn list(&self, path: RelPath, dir: &Dir, filter: Arc<Filter>, hidden: bool) -> Result<Listed> {
         Ok(Listed { path, names: dir.names()?.into_iter().collect(), filter, hidden })
     }
@@ -133,11 +191,11 @@ impl TargetComparison<'_> {
     }
 
     /// What is left of a directory's names when all entries had theirs.
-    fn left(&mut self, listed: Listed) -> Result<()> {
+    fn left(&self, listed: Listed, plan: &mut Plan) -> Result<()> {
         let Listed { path: dir, names, filter, hidden } = listed;
         for name in names {
             if self.own || is_unfinished(&name, false) {
-                self.plan.unfinished.push((dir.clone(), name));
+                plan.unfinished.push((dir.clone(), name));
                 continue;
             }
             if !self.options.prune || hidden || !is_in_scope(&dir, self.options.path.as_ref()) {
@@ -151,18 +209,18 @@ impl TargetComparison<'_> {
                         format!("to remove {path}, which is not in {}, would remove the store in it", self.version);
                     return Err(Error::conflict(why).with_hint("omit --prune, or move the store"));
                 }
-                _ => self.plan.extra.push(Extra { dir: dir.clone(), name, before: filter.clone() }),
+                _ => plan.extra.push(Extra { dir: dir.clone(), name, before: filter.clone() }),
             }
         }
         Ok(())
     }
 
     /// What has the name of an entry; `None` when nothing does.
-    fn compare(&self, dir: &Dir, visit: &Visit, listed: &mut Listed) -> Result<Option<Existing>> {
+    fn compare(&self, dir: &Dir, entry: &Compared) -> Result<Option<Existing>> {
+        let Compared { visit, listed, filter, .. } = entry;
         let name = visit.path.name();
-        let known = listed.names.remove(name);
         let Some(found) = dir.lstat(name)? else { return Ok(None) };
-        if !known && let Some(other) = names::other_name(dir, name)? {
+        if !listed && let Some(other) = names::other_name(dir, name)? {
             return Err(names::clash(dir, name, &other));
         }
         Ok(Some(match self.options.written(&visit.entry)? {
@@ -186,7 +244,7 @@ impl TargetComparison<'_> {
                 if holds(dir, name, reference, &self.options.progress)? { Existing::Right } else { Existing::Differs }
             }
             _ if found.is_dir() => {
-                let filters = vec![listed.filter.clone()];
+                let filters = vec![filter.clone()];
                 if !self.own
                     && let Some(kept) = first_protected(dir, name, &filters, &self.options.progress)?
                 {

@@ -3,7 +3,7 @@
 use super::shared_args::HeaderArg;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
-use crate::output::{Context, dash};
+use crate::output::{Context, Layout, dash};
 use crate::progress::human;
 use crate::times::Times;
 use cairn::Store;
@@ -65,7 +65,7 @@ pub const HELP: Help = Help {
         "Without NAME the columns are NAME, TYPE, VERSIONS, LATEST, SIZE and CREATED; the last two are those of the \
          newest version. With NAME they are VERSION, CREATED, FILES, SIZE, MODE, DIGEST, ALIASES, TAGS and RUN. \
          Headings are printed on a terminal, or with --header. On a terminal, a column that has - in each line is left \
-         out.",
+         out, unless there are more than 1,000 lines.",
         "In a pattern, * matches any characters, ? one, [ab] one of these, and {x,y} one of these texts.",
         "Times are local on a terminal, and UTC elsewhere.",
     ],
@@ -151,20 +151,25 @@ struct Row {
     files: u64,
 }
 
-/// The list: JSON is printed as it comes, unless it is sorted.
+/// How many lines of a list are printed together.
+const PART: usize = 1000;
+
+/// The list. Unless it is sorted, it is printed as it comes: JSON one by one, lines in parts.
 struct Rows {
+    heads: &'static [&'static str],
     sort: Option<SortKey>,
     limit: usize,
-    streams: bool,
+    layout: Layout,
     streamed: usize,
     rows: Vec<Row>,
 }
 
 impl Rows {
-    fn new(context: &Context, args: &ListArgs) -> Rows {
+    fn new(context: &mut Context, args: &ListArgs, heads: &'static [&'static str]) -> Rows {
+        args.header.apply(context);
         let sort = args.sort.filter(|key| *key != SortKey::Name); // lists come in this order
-        let streams = context.json() && sort.is_none();
-        Rows { sort, limit: args.limit.unwrap_or(usize::MAX), streams, streamed: 0, rows: Vec::new() }
+        let limit = args.limit.unwrap_or(usize::MAX);
+        Rows { heads, sort, limit, layout: Layout::default(), streamed: 0, rows: Vec::new() }
     }
 
     /// Whether no further row would be printed.
@@ -173,36 +178,44 @@ impl Rows {
     }
 
     fn add(&mut self, context: &mut Context, row: Row) -> std::result::Result<(), Failure> {
-        if !self.streams {
-            self.rows.push(row);
-            return Ok(());
+        if self.sort.is_none() && self.rows.len() == PART {
+            self.print_part(context, false)?;
         }
-        context.out.json_element(&row.document, self.streamed == 0)?;
-        self.streamed += 1;
-        Ok(())
+        self.rows.push(row);
+        if self.sort.is_none() && context.json() { self.print_part(context, false) } else { Ok(()) }
     }
 
-    fn print(mut self, context: &mut Context, heads: &[&str], header: HeaderArg) -> std::result::Result<(), Failure> {
+    /// Prints the rest.
+    fn end(mut self, context: &mut Context) -> std::result::Result<(), Failure> {
         match self.sort {
             Some(SortKey::Created) => self.rows.sort_by(|a, b| b.created.cmp(&a.created)),
             Some(SortKey::Size) => self.rows.sort_by_key(|row| Reverse(row.bytes)),
             Some(SortKey::Files) => self.rows.sort_by_key(|row| Reverse(row.files)),
             _ => {}
         }
-        self.rows.truncate(self.limit);
+        self.rows.truncate(self.limit.saturating_sub(self.streamed));
         if self.rows.is_empty() && self.streamed == 0 && !context.json() {
             context.status("there is nothing to list");
         }
+        let is_all = self.streamed == 0;
+        self.print_part(context, is_all)?;
+        if context.json() { context.out.end_json_array(self.streamed == 0) } else { Ok(()) }
+    }
+
+    /// Prints the rows at hand.
+    fn print_part(&mut self, context: &mut Context, is_all: bool) -> std::result::Result<(), Failure> {
+        let rows = std::mem::take(&mut self.rows);
         if context.json() {
-            for row in self.rows {
+            for row in rows {
                 context.out.json_element(&row.document, self.streamed == 0)?;
                 self.streamed += 1;
             }
-            return context.out.end_json_array(self.streamed == 0);
+            return Ok(());
         }
-        let cells: Vec<_> = self.rows.into_iter().map(|row| row.cells).collect();
-        header.apply(context);
-        context.out.table(heads, &cells)
+        self.streamed += rows.len();
+        let cells: Vec<_> = rows.into_iter().map(|row| row.cells).collect();
+        context.out.table_part(&mut self.layout, self.heads, &cells, is_all)?;
+        context.out.flush()
     }
 }
 
@@ -210,7 +223,8 @@ fn artifacts(context: &mut Context, args: &ListArgs, filter: &Filter, pattern: O
     let matcher = pattern.map(matcher).transpose()?;
     let times = context.times(args.relative);
     let store = context.store()?;
-    let mut rows = Rows::new(context, args);
+    let heads = &["NAME", "TYPE", ">VERSIONS", "LATEST", ">SIZE", "CREATED"];
+    let mut rows = Rows::new(context, args, heads);
     let mut any = false;
     for name in artifact::all(&store)? {
         any = true;
@@ -227,7 +241,7 @@ fn artifacts(context: &mut Context, args: &ListArgs, filter: &Filter, pattern: O
         context.status("no artifacts yet: `cairn put NAME DIR` makes one");
         return Ok(0);
     }
-    rows.print(context, &["NAME", "TYPE", ">VERSIONS", "LATEST", ">SIZE", "CREATED"], args.header)?;
+    rows.end(context)?;
     Ok(0)
 }
 
@@ -312,7 +326,8 @@ fn versions(context: &mut Context, args: &ListArgs, filter: &Filter, name: &Arti
         WantedAlias::Latest => latest,
         WantedAlias::Named(alias) => aliases.iter().find(|(a, _)| a == alias).map(|(_, number)| *number),
     });
-    let mut rows = Rows::new(context, args);
+    let heads = &["VERSION", "CREATED", ">FILES", ">SIZE", "MODE", "DIGEST", "ALIASES", "TAGS", "RUN"];
+    let mut rows = Rows::new(context, args, heads);
     for number in numbers {
         if rows.is_full() {
             break;
@@ -335,8 +350,7 @@ fn versions(context: &mut Context, args: &ListArgs, filter: &Filter, name: &Arti
             rows.add(context, row)?;
         }
     }
-    let heads = ["VERSION", "CREATED", ">FILES", ">SIZE", "MODE", "DIGEST", "ALIASES", "TAGS", "RUN"];
-    rows.print(context, &heads, args.header)?;
+    rows.end(context)?;
     Ok(0)
 }
 

@@ -6,7 +6,7 @@ use super::newest_files::NewestFiles;
 use super::own_files::OwnFiles;
 use crate::catalog::Version;
 use crate::error::{Error, Kind, Result};
-use crate::ingest::{self, EarlierBelow, ScanOptions, Sink, SourceTree, StatCache};
+use crate::ingest::{self, EarlierBelow, ScanOptions, Sink, SourceTree, Sources, StatCache, StoredTree};
 use crate::manifest::{self, MemoryNodes};
 use crate::objects::ObjectWriter;
 use crate::progress::Progress;
@@ -18,7 +18,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Everything that was added, stored through `sink`, as one tree. `removed` are the paths that a patch removed from its
+/// Everything that was added, stored through `sink`. `removed` are the paths that a patch removed from its
 /// base: they need not have been added before.
 pub(in crate::commit) fn collect(
     store: &Store,
@@ -26,12 +26,18 @@ pub(in crate::commit) fn collect(
     removed: &HashSet<RelPath>,
     sink: &Sink<'_>,
     progress: &Progress,
-) -> Result<SourceTree> {
+) -> Result<Sources> {
     let newest = matches!(sink, Sink::Store(_)).then(|| NewestFiles::new(store, &artifact.name));
     let earlier = |at| newest.as_ref().map(|files| EarlierBelow { files, at });
     let root = RelPath::root();
     let own = std::fs::metadata(store.root()).map(|m| (m.dev(), m.ino())).ok();
     let mut own_files = OwnFiles::of(store);
+    if let [Add::Directory { at, source, options }] = &artifact.adds[..]
+        && at.is_root()
+    {
+        own_files.refuse(&artifact.adds[0])?;
+        return Ok(Sources::Directory(stored_dir(source, options, own, sink, earlier(at), progress)?));
+    }
     let mut tree = SourceTree::default();
     for add in &artifact.adds {
         own_files.refuse(add)?;
@@ -42,7 +48,7 @@ pub(in crate::commit) fn collect(
             }
             Add::Directory { at, source, options } => {
                 let part = stored_dir(source, options, own, sink, earlier(at), progress)?;
-                tree.graft(at, part)?;
+                tree.graft(at, &part)?;
             }
             Add::Version(added) => add_entries(&mut tree, added, sink, progress)?,
             Add::Remove { at } => match tree.remove(at) {
@@ -55,9 +61,9 @@ pub(in crate::commit) fn collect(
             },
         }
     }
-    ingest::store_files(&mut tree, sink, None, earlier(&root), threads::count, progress)?;
+    ingest::store_files(&mut tree, sink, earlier(&root), threads::count, progress)?;
     tree.settle(artifact.overwrite)?;
-    Ok(tree)
+    Ok(Sources::Tree(tree))
 }
 
 /// [`collect`] into the store, and [`or_keep`].
@@ -66,7 +72,7 @@ pub(in crate::commit) fn collect_or_keep(
     artifact: &Artifact,
     writer: ObjectWriter,
     progress: &Progress,
-) -> Result<(SourceTree, ObjectWriter)> {
+) -> Result<(Sources, ObjectWriter)> {
     let collected = collect(store, artifact, &HashSet::new(), &Sink::Store(&writer), progress);
     or_keep(collected, writer, progress)
 }
@@ -95,16 +101,15 @@ fn stored_dir(
     sink: &Sink<'_>,
     earlier: Option<EarlierBelow<'_>>,
     progress: &Progress,
-) -> Result<SourceTree> {
-    let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
-    progress.outside_symlinks(tree.outside_symlinks());
-    let cache = (!options.no_stat_cache).then(|| StatCache::open(source, options.rehash));
-    let read = ingest::store_files(&mut tree, sink, cache.as_ref(), earlier, threads::count, progress)?;
+) -> Result<StoredTree> {
+    let temporary = sink.temporary();
+    let tree = ingest::scan(source, options, skip, threads::count(), &temporary, progress)?;
+    let cache = (!options.no_stat_cache).then(|| StatCache::open(source, options.rehash, &temporary));
+    let stored = ingest::store_scanned(&tree, sink, cache.as_ref(), earlier, threads::count, progress)?;
     if let Some(cache) = cache {
-        cache.save(read);
+        cache.save();
     }
-    tree.dirs.iter_mut().for_each(|dir| dir.source = None); // closes the source
-    Ok(tree)
+    Ok(stored)
 }
 
 /// The manifest that a put of this directory would make, without storing anything: for a diff against a directory.
@@ -118,11 +123,9 @@ pub fn scan_dir(
     progress: &Progress,
 ) -> Result<manifest::Tree> {
     let skip = skip_store.and_then(|s| std::fs::metadata(s.root()).ok()).map(|m| (m.dev(), m.ino()));
-    let mut tree = SourceTree::default();
-    tree.graft(&RelPath::root(), stored_dir(dir, options, skip, &Sink::Nowhere, None, progress)?)?;
-    tree.settle(ingest::Overwrite::Refuse)?;
+    let stored = stored_dir(dir, options, skip, &Sink::Nowhere, None, progress)?;
     let mut nodes = MemoryNodes::new();
-    let root = ingest::build(&tree, &mut nodes)?;
+    let root = Sources::Directory(stored).build(&mut nodes)?;
     Ok(manifest::Tree::of(&root, Arc::new(nodes)))
 }
 

@@ -19,7 +19,6 @@ use crate::commit::publication::{
 };
 use crate::disk::NewFile;
 use crate::error::{Detail, Error, Result, show_list};
-use crate::ingest;
 use crate::lock::{AdvisoryTurn, Purpose};
 use crate::manifest::{Layered, MemoryNodes, NodeSource, RootNode, Tree};
 use crate::objects::ObjectWriter;
@@ -380,7 +379,7 @@ fn own_tree(
     }
     let (sources, writer) = collect_or_keep(store, artifact, writer, progress)?;
     let mut memory = MemoryNodes::new();
-    let root = ingest::build(&sources, &mut memory)?;
+    let root = sources.build(&mut memory)?;
     let source: Arc<dyn NodeSource> = Arc::new(Layered { memory, below: store.objects().clone() });
     Ok((Some(Tree::of(&root, source)), writer))
 }

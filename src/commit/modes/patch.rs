@@ -79,7 +79,7 @@ fn attempt(
     }
     let collected = collect(store, artifact, &removed, &Sink::Store(&writer), &options.progress);
     let (added, writer) = or_keep(collected, writer, &options.progress)?;
-    stage.add(&added)?;
+    stage.add(&added.into_tree()?)?;
     check_known(&writer, &stage, artifact)?;
     // If nothing changes, the base is the answer, even if a newer version has changed it since.
     if let Some(base) =

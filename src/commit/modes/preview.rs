@@ -4,7 +4,7 @@ use super::edit_session::EditSession;
 use super::patch::tree_of;
 use crate::commit::artifact::{Artifact, collect};
 use crate::error::Result;
-use crate::ingest::{self, Sink};
+use crate::ingest::Sink;
 use crate::manifest::{MemoryNodes, Tree};
 use crate::progress::Progress;
 use crate::store::Store;
@@ -33,13 +33,13 @@ impl Artifact {
         let Some(basis) = &self.basis else {
             let added = collect(store, self, &HashSet::new(), &Sink::Nowhere, progress)?;
             let mut nodes = MemoryNodes::new();
-            let root = ingest::build(&added, &mut nodes)?;
+            let root = added.build(&mut nodes)?;
             return Ok(Tree::of(&root, Arc::new(nodes)));
         };
         let mut stage = EditSession::new(&tree_of(basis.base.as_ref(), store)?);
         let removed = stage.base_ops(&basis.ops)?;
         stage.change(&basis.changes, &mut |_, _| Ok(Some(None)))?;
-        stage.add(&collect(store, self, &removed, &Sink::Nowhere, progress)?)?;
+        stage.add(&collect(store, self, &removed, &Sink::Nowhere, progress)?.into_tree()?)?;
         Ok(stage.tree)
     }
 }

@@ -5,7 +5,7 @@ use crate::catalog::{Mode, artifact as catalog_artifact, version};
 use crate::commit::artifact::{Artifact, collect_or_keep};
 use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Result};
-use crate::ingest::{self, SourceTree};
+use crate::ingest::Sources;
 use crate::lock::Purpose;
 use crate::manifest::{self, Builder, Entry};
 use crate::objects::ObjectWriter;
@@ -72,9 +72,9 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let name = &artifact.name;
     let work = Txn::begin(store, &options.purpose("put", name), &store.layout().versions(name))?;
     let writer = store.objects().writer(&work.dir())?;
-    let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
-    let root = build_nodes(&tree, &writer)?;
-    drop(tree);
+    let (sources, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
+    let root = build_nodes(&sources, &writer)?;
+    drop(sources);
     // The number first, then the newest version: what is published in between is found on the walk, and compared there.
     let (highest, newest) = publication::newest_unrelied(store, name)?;
     let newest = newest.and_then(Result::ok); // a damaged one equals no other
@@ -94,10 +94,10 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
 }
 
 /// Builds the manifest into the store, once more when its nodes would lie in too many packs.
-pub(in crate::commit) fn build_nodes(tree: &SourceTree, writer: &ObjectWriter) -> Result<manifest::RootNode> {
+pub(in crate::commit) fn build_nodes(sources: &Sources, writer: &ObjectWriter) -> Result<manifest::RootNode> {
     loop {
         let mut lane = writer.node_writer()?;
-        let root = ingest::build(tree, &mut lane)?;
+        let root = sources.build(&mut lane)?;
         lane.close()?;
         if !writer.spread_too_far() {
             return Ok(root);

@@ -171,8 +171,8 @@ fn contribute(
     if let Some(sealing) = &options.sealing {
         writer.adopt_files_with(sealing.leases.clone());
     }
-    let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
-    let root = build_nodes(&tree, &writer)?;
+    let (sources, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
+    let root = build_nodes(&sources, &writer)?;
     let kind = draft_log::prepare(draft, last, artifact.kind.as_ref())?;
     writer.close_packs()?; // gives the packs their names, which the record lists
     let totals = root.totals();

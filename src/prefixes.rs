@@ -11,13 +11,13 @@ const MIN_RECENT: usize = 1 << 16;
 
 /// The set. What was inserted is found after [`Prefixes::settle`].
 #[derive(Default)]
-pub(super) struct Prefixes {
+pub(crate) struct Prefixes {
     sorted: Vec<u64>,
     recent: Vec<u64>,
 }
 
 impl Prefixes {
-    pub(super) fn insert(&mut self, digest: &Digest) {
+    pub(crate) fn insert(&mut self, digest: &Digest) {
         self.recent.push(digest.prefix());
         if self.recent.len() >= MIN_RECENT.max(self.sorted.len() / 4) {
             self.settle();
@@ -25,7 +25,7 @@ impl Prefixes {
     }
 
     /// Sorts in what was inserted.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.recent.sort_unstable();
         self.recent.dedup();
         if self.recent.is_empty() {
@@ -53,7 +53,7 @@ impl Prefixes {
     }
 
     /// Where a digest is in the set, once it is settled.
-    pub(super) fn position(&self, digest: &Digest) -> Option<usize> {
+    pub(crate) fn position(&self, digest: &Digest) -> Option<usize> {
         debug_assert!(self.recent.is_empty(), "the set is settled before it is asked");
         let prefix = digest.prefix();
         // Digests are spread evenly, so the position is nearly known.
@@ -72,7 +72,7 @@ impl Prefixes {
         self.sorted.get(low..end)?.binary_search(&prefix).ok().map(|at| low + at)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sorted.len()
     }
 }

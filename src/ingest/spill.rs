@@ -1,0 +1,159 @@
+//! What a save has to remember of each file: in memory while it is little, then in a temporary file without a name, so
+//! that the memory of a process does not grow with the number of files.
+
+use crate::disk;
+use crate::error::{Error, Result, show_path};
+use crate::locks::RwLock;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// What is kept in memory: about 300,000 files.
+const IN_MEMORY: usize = if cfg!(test) { 200 } else { 16 << 20 };
+
+/// Bytes that are written and read again by this process.
+#[derive(Debug)]
+pub(super) struct Spill {
+    /// A directory on the file system of the temporary file.
+    dir: PathBuf,
+    state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    memory: Vec<u8>,
+    file: Option<File>,
+    /// Where the next bytes come.
+    end: u64,
+}
+
+/// Where bytes are in a [`Spill`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    at: u64,
+    len: u32,
+}
+
+impl Spill {
+    /// An empty one, whose temporary file is made on the file system of `dir`.
+    pub(super) fn new(dir: &Path) -> Spill {
+        Spill { dir: dir.to_path_buf(), state: RwLock::new(State::default()) }
+    }
+
+    /// Adds bytes; several threads may do so at once.
+    ///
+    /// # Errors
+    /// I/O: the temporary file cannot be written.
+    pub(super) fn append(&self, bytes: &[u8]) -> Result<Span> {
+        let mut state = self.state.write();
+        let len = u32::try_from(bytes.len()).map_err(|_| Error::usage("a directory's entries are too long"))?;
+        let span = Span { at: state.end, len };
+        if state.file.is_none() && state.memory.len() + bytes.len() <= IN_MEMORY {
+            state.memory.extend_from_slice(bytes);
+        } else {
+            if state.file.is_none() {
+                state.file = Some(disk::unnamed_file(&self.dir).map_err(|e| self.failed("write", e))?);
+            }
+            let file = state.file.as_ref().expect("just made");
+            file.write_all_at(bytes, span.at).map_err(|e| self.failed("write", e))?;
+        }
+        state.end += u64::from(len);
+        Ok(span)
+    }
+
+    /// Reads bytes that were added.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn read(&self, span: Span) -> Result<Vec<u8>> {
+        self.read_part(span, 0, span.len as usize)
+    }
+
+    /// Reads up to `most` bytes from `from` on.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn read_part(&self, span: Span, from: usize, most: usize) -> Result<Vec<u8>> {
+        let state = self.state.read();
+        let len = most.min((span.len as usize).saturating_sub(from));
+        let at = span.at as usize + from;
+        if at + len <= state.memory.len() {
+            return Ok(state.memory[at..at + len].to_vec());
+        }
+        let mut out = vec![0; len];
+        if let Some(file) = &state.file {
+            file.read_exact_at(&mut out, at as u64).map_err(|e| self.failed("read", e))?;
+        }
+        Ok(out)
+    }
+
+    fn failed(&self, what: &str, e: std::io::Error) -> Error {
+        Error::io_message(format!("cannot {what} a temporary file in {}", show_path(&self.dir))).with_source(e)
+    }
+}
+
+/// Reads records that this process has written.
+pub(super) struct Fields<'a>(pub &'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(super) fn bytes(&mut self, len: usize) -> Result<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or_else(cut)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        self.bytes(N)?.try_into().map_err(|_| cut())
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn digest(&mut self) -> Result<crate::types::Digest> {
+        self.array().map(crate::types::Digest)
+    }
+
+    /// Bytes with their length before them.
+    pub(super) fn text(&mut self) -> Result<&'a [u8]> {
+        let len = self.u32()?;
+        self.bytes(len as usize)
+    }
+}
+
+fn cut() -> Error {
+    Error::io_message("a temporary file of this process was changed or cut")
+}
+
+/// Appends bytes with their length before them.
+pub(super) fn put_text(text: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    out.extend_from_slice(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_added_is_read_again_from_memory_and_from_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let spill = Spill::new(dir.path());
+        let text = |n: usize| format!("text {n} {}", "x".repeat(n % 50)).into_bytes();
+        let spans: Vec<Span> = (0..100).map(|n| spill.append(&text(n)).unwrap()).collect();
+        assert!(spill.state.read().file.is_some() && !spill.state.read().memory.is_empty());
+        for (n, span) in spans.iter().enumerate() {
+            assert_eq!(spill.read(*span).unwrap(), text(n));
+            assert_eq!(spill.read_part(*span, 5, 2).unwrap(), text(n)[5..7]);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the file has no name");
+    }
+}

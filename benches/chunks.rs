@@ -261,7 +261,7 @@ fn main() {
     }
     let only = std::env::var("CAIRN_BENCH_ONLY").unwrap_or_default();
     println!(
-        "| change | stored for v0, MB | stored for v1 | stored whole | v0, s | hashing v1 | v1 | whole | restic: MB | s \
+        "| change | stored for v0, MB | stored for v1 | whole | v0, s | hashing v1 | v1 | whole | restic: MB | s \
          | borg: MB | s |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
@@ -282,9 +282,10 @@ fn main() {
         assert!(read == after, "{name}: what is read is what was put");
         let [restic, borg] = [restic, borg].map(|other| shown(other(place.path(), &source, [&before, &after])));
         let [mb0, mb1, mb_whole] = [first.1, second.1, whole.1].map(|bytes| bytes as f64 / 1e6);
+        let (s0, s1, s_whole) = (first.0, second.0, whole.0);
         println!(
-            "| {name} | {mb0:.2} | {mb1:.2} | {mb_whole:.2} | {:.2} | {hashing:.2} | {:.2} | {:.2} | {restic} | {borg} |",
-            first.0, second.0, whole.0
+            "| {name} | {mb0:.2} | {mb1:.2} | {mb_whole:.2} | {s0:.2} | {hashing:.2} | {s1:.2} | {s_whole:.2} \
+             | {restic} | {borg} |"
         );
     }
 }

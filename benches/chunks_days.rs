@@ -1,6 +1,6 @@
 //! A file that grows by a thousandth each day, put each day: JSONL, and Parquet where pyarrow is installed. What the
-//! store grows by, the seconds of a day, and how fast the last version is read through a mount, against a plain file and
-//! the same file stored whole.
+//! store grows by, the seconds of a day, and how fast the last version is read through a mount, against a plain file
+//! and the same file stored whole.
 //!
 //! `CAIRN_BENCH_COMMAND` is the command that mounts, if it is not the one that was built with this program.
 

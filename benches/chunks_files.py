@@ -1,4 +1,4 @@
-"""Files as programs write them, for the benchmark `chunks`: SQLite databases and Parquet files, before and after a change.
+"""Files as programs write them, for the benchmark `chunks`: SQLite and Parquet, before and after a change.
 
 chunks_files.py sqlite append|update MEGABYTES BEFORE AFTER
 chunks_files.py parquet append|update|column MEGABYTES BEFORE AFTER

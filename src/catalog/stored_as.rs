@@ -1,5 +1,5 @@
-//! As what the content of files is stored, to count what the store needs for it: composed content by what it takes parts
-//! of.
+//! As what the content of files is stored, to count what the store needs for it: composed content by what it takes
+//! parts of.
 
 use crate::error::Result;
 use crate::objects::{COMPOSED_MIN, RecipesInPacks};

@@ -22,7 +22,7 @@ const PROBE: u64 = 64 << 20;
 const PROBE_SHIFT: u64 = 16 << 20;
 /// The part of the probe that must be shared: one in this many bytes.
 const PROBE_SHARE: u64 = 8;
-/// So many bytes after a difference, equal bytes at the same offset are looked for.
+/// Within this many bytes after a difference, equal bytes at the same offset are looked for.
 const NEAR: usize = 4 << 10;
 /// How many new bytes are searched in as many earlier ones, one after another.
 const WIDTHS: [usize; 3] = [8 << 10, 64 << 10, 512 << 10];

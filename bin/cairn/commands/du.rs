@@ -25,9 +25,10 @@ pub struct DuArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &[
-        "Prints for each artifact, or for each version of NAME, its size (SIZE) and the bytes that are stored for it and \
-         for no other artifact or version (ALONE). ALONE is what would be free after `cairn rm` and `cairn gc`. The size \
-         of an artifact is that of its newest version, but ALONE counts all its versions, so it can be larger. \
+        "Prints for each artifact, or for each version of NAME, its size (SIZE) and the bytes that are stored for it \
+         and for no other artifact or version (ALONE). ALONE is what would be free after `cairn rm` and `cairn gc`. \
+         The size of an artifact is that of its newest version, but ALONE counts all its versions, so it can be \
+         larger. \
          Headings are printed on a terminal, or with --header.",
         "Sizes are those of files as they are read. Files that versions share are stored once: removing one version of \
          two that are equal frees nothing. Large files that differ a little share most of their bytes, too.",

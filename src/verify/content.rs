@@ -7,7 +7,7 @@ use super::places::Places;
 use super::report::{Finding, Resumed, VerifyReport, code};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
-use crate::objects::{BlobKind, Damage, DamagedItem, KnownDamage, Objects, PackContents, SMALL_MAX, StoredFile};
+use crate::objects::{BlobKind, Damage, DamagedItem, KnownDamage, Objects, PackContents, StoredFile};
 use crate::prefixes::Prefixes;
 use crate::progress::Progress;
 use crate::store::Store;
@@ -104,13 +104,8 @@ impl Reading {
 
 impl Present {
     /// Whether a file's content is there and right.
-    pub fn has(&self, digest: &Digest, size: u64) -> bool {
-        let is_packed = || self.packed.position(digest).is_some();
-        if size < SMALL_MAX {
-            is_packed() || self.objects.contains(digest)
-        } else {
-            self.objects.contains(digest) || is_packed()
-        }
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.objects.contains(digest) || self.packed.position(digest).is_some()
     }
 
     /// Whether content is composed: what the store has of it is a recipe.

@@ -53,7 +53,7 @@ pub(super) struct Meet<'a> {
 impl Visitor for Meet<'_> {
     fn file(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<bool> {
         let why = match self.present {
-            Some(present) if present.has(digest, size) => return Ok(false),
+            Some(present) if present.has(digest) => return Ok(false),
             Some(present) if present.is_composed(digest) => {
                 if self.read.contains(digest) {
                     return Ok(false);
@@ -104,7 +104,7 @@ impl Meet<'_> {
         let objects = self.store.objects();
         let checked = objects.content_into(digest, size, None, &mut Vec::new()).and_then(|content| match content {
             Content::Composed(composed) => {
-                if let Some(wrong) = composed.objects().find(|object| !present.has(&object.digest(), object.size())) {
+                if let Some(wrong) = composed.objects().find(|object| !present.has(&object.digest())) {
                     let error = Error::damaged(format!("content {digest} cannot be read"));
                     return Err(
                         error.with_cause(format!("object {}, which it has parts of, is damaged", wrong.digest()))

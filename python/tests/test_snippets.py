@@ -1,7 +1,8 @@
 """The ways in which W&B's documentation makes a version, with only the import changed.
 
-A single run; `save` without a run; three runs that make one version together; a draft that changes a version. They run
-in one process, and each in a process of its own.
+The five snippets of docs.wandb.ai/guides/artifacts/create-a-new-artifact-version, word for word: a single run; `save`
+without a run; three runs that make one version together. And, from its later edition, a draft that changes a version.
+They run in one process, and each in a process of its own.
 """
 
 import contextlib
@@ -16,12 +17,16 @@ import pytest
 SINGLE = """
 with wandb.init() as run:
     artifact = wandb.Artifact("artifact_name", "artifact_type")
+    # Add Files and Assets to the artifact using
+    # `.add`, `.add_file`, `.add_dir`, and `.add_reference`
     artifact.add_file("image1.png")
     run.log_artifact(artifact)
 """
 
 WITHOUT_A_RUN = """
 artifact = wandb.Artifact("artifact_name", "artifact_type")
+# Add Files and Assets to the artifact using
+# `.add`, `.add_file`, `.add_dir`, and `.add_reference`
 artifact.add_file("image1.png")
 artifact.save()
 """
@@ -29,6 +34,8 @@ artifact.save()
 RUN_1 = """
 with wandb.init() as run:
     artifact = wandb.Artifact("artifact_name", "artifact_type")
+    # Add Files and Assets to the artifact using
+    # `.add`, `.add_file`, `.add_dir`, and `.add_reference`
     artifact.add_file("image1.png")
     run.upsert_artifact(artifact, distributed_id="my_dist_artifact")
 """
@@ -38,6 +45,8 @@ RUN_2 = RUN_1.replace("image1", "image2")
 RUN_3 = """
 with wandb.init() as run:
     artifact = wandb.Artifact("artifact_name", "artifact_type")
+    # Add Files and Assets to the artifact using
+    # `.add`, `.add_file`, `.add_dir`, and `.add_reference`
     artifact.add_file("image3.png")
     run.finish_artifact(artifact, distributed_id="my_dist_artifact")
 """

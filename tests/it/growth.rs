@@ -60,10 +60,17 @@ fn a_version_that_400_runs_made_is_read_with_few_notes() {
     log(&test_store.store(), 17); // is noted already
     assert_eq!(fs::read_dir(notes(&test_store)).unwrap().count(), 2 * 399);
     test_store.clean("one note for each run");
+    // Also directly before and after a note with a summary.
+    for runs in [401, 409, 420] {
+        let noted = fs::read_dir(notes(&test_store)).unwrap().count() / 2;
+        (noted + 1..runs).for_each(|run| log(&test_store.store(), run));
+        let read = read_notes(&test_store);
+        assert!(read <= 32, "{read} of {} notes are read", runs - 1);
+    }
     // Only the first ten runs are printed.
     let shown = test_store.ok(&["show", "x:v0"]);
-    assert!(shown.contains("390 more") && shown.lines().count() < 40, "{shown}");
-    assert_eq!(test_store.ok(&["show", "x:v0", "--json"]).matches("\"run-").count(), 401);
+    assert!(shown.contains("410 more") && shown.lines().count() < 40, "{shown}");
+    assert_eq!(test_store.ok(&["show", "x:v0", "--json"]).matches("\"run-").count(), 421);
 }
 
 #[test]

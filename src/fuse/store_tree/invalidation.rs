@@ -85,12 +85,18 @@ pub(super) struct Invalidations(Mutex<HashMap<u32, Invalidation>>);
 
 impl Invalidations {
     /// Continues all invalidations for a step, and begins new ones: of versions whose pins another process asks for,
-    /// and of removed versions that are still known.
+    /// and of removed versions that are still known. Of versions that were pinned too long, the names alone are forgotten:
+    /// what is in use stays.
     pub(super) fn step(&self, slots: &VersionSlots, listings: &ArtifactListings, forget: &Forgetter) {
         let wanted = slots.wanted(listings);
         let removed = slots.removed_in_use(listings);
         let mut running = self.0.lock();
         running.retain(|slot, _| slots.is_known(*slot));
+        for slot in slots.pinned_too_long() {
+            if let Ok((artifact, number)) = slots.version(slot) {
+                forget(ARTIFACTS + u64::from(artifact), number.to_string().as_bytes());
+            }
+        }
         for slot in wanted {
             running.entry(slot).or_default().begin(slot);
         }

@@ -29,6 +29,11 @@ const MAX_SLOTS: usize = 1 << 20;
 /// holds a root node.
 const OPEN_TREES: usize = 256;
 
+/// A mount that holds more pins than this asks the kernel to forget the versions that it pinned first, until half as
+/// many are left. So a walk over all versions does not leave a pin for each. (Small in development builds, so that the
+/// tests reach it.)
+const MAX_PINNED: usize = if cfg!(debug_assertions) { 32 } else { 1 << 10 };
+
 /// One version.
 struct VersionSlot {
     artifact: u32,
@@ -51,6 +56,8 @@ pub(super) struct VersionSlots {
     table: RwLock<SlotTable>,
     /// Slots with open trees, oldest first.
     open: Mutex<VecDeque<u32>>,
+    /// Pinned slots, those that were pinned first in front.
+    pinned: Mutex<VecDeque<u32>>,
     /// Slots whose root the kernel has forgotten.
     forgotten: Mutex<Vec<u32>>,
 }
@@ -72,6 +79,7 @@ impl VersionSlots {
             passed: Arc::default(),
             table: RwLock::default(),
             open: Mutex::default(),
+            pinned: Mutex::default(),
             forgotten: Mutex::default(),
         }
     }
@@ -159,6 +167,9 @@ impl VersionSlots {
         }
         if !*pinned {
             *pinned = self.pin(&name, slot.number)?;
+            if *pinned {
+                self.pinned.lock().push_back(number);
+            }
         }
         let version = Version::read(&self.store, &name, slot.number)?.ok_or(RequestFailure::Gone)?;
         let time = *slot.time.get_or_init(|| clock::parse(&version.record().created_at).unwrap_or(0));
@@ -242,8 +253,18 @@ impl VersionSlots {
                 && let Some(name) = listings.name(slot.artifact)
             {
                 self.unpin(&name, slot.number);
+                self.pinned.lock().retain(|n| *n != number);
             }
         }
+    }
+
+    /// The slots that were pinned first, if there are too many. Those that are in use stay pinned, and come again after
+    /// the others.
+    pub(super) fn pinned_too_long(&self) -> Vec<u32> {
+        let mut pinned = self.pinned.lock();
+        let surplus = if pinned.len() > MAX_PINNED { pinned.len() - MAX_PINNED / 2 } else { 0 };
+        pinned.rotate_left(surplus);
+        pinned.iter().rev().take(surplus).copied().collect()
     }
 
     /// The slots of versions whose pins another process asks for.

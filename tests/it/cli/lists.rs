@@ -60,6 +60,34 @@ fn list_filters_and_orders_artifacts_and_versions() {
 }
 
 #[test]
+fn a_long_list_is_printed_in_parts_with_all_lines_in_order() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap());
+    let store = cairn::Store::init(dir.path().join("store"), &Default::default()).unwrap();
+    for n in 0..1003 {
+        let mut artifact = cairn::Artifact::new("x", None).unwrap();
+        artifact.add_bytes("f", n.to_string()).unwrap();
+        artifact.save(&store).unwrap();
+    }
+    let list = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+        command.args(["list", "x"]).args(args).env("CAIRN_STORE", store.root());
+        text(&command.output().unwrap().stdout)
+    };
+    let all = list(&[]);
+    let numbers: Vec<_> = all.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect();
+    assert_eq!(numbers, (0..1003).map(|n| format!("v{n}")).collect::<Vec<_>>());
+    // The first lines are printed before it is known that v1000 is wider than v999.
+    let at_time = |line: &str| line.find("  20").unwrap();
+    let lines: Vec<_> = all.lines().collect();
+    assert_eq!((at_time(lines[999]), at_time(lines[1000])), (4, 5), "{}\n{}", lines[999], lines[1000]);
+    assert_eq!(list(&["--limit", "1001"]).lines().count(), 1001);
+    assert_eq!(list(&["--header"]).matches("VERSION").count(), 1);
+    assert_eq!(list(&["--sort", "created"]).lines().count(), 1003);
+    let json: Value = serde_json::from_str(&list(&["--json"])).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 1003);
+}
+
+#[test]
 fn times_are_relative_where_asked() {
     let test_store = filled();
     made_at(&test_store.store_path(), "words", "v0", "2001-01-01T00:00:00Z");

@@ -257,6 +257,29 @@ fn versions_are_pinned_by_the_first_lookup_below_them_and_unpinned_when_forgotte
 }
 
 #[test]
+fn a_walk_over_many_versions_leaves_few_pins_and_what_is_open_stays_pinned() {
+    let whole = Whole::new();
+    for n in 0..50 {
+        whole.publish("a", &n.to_string());
+    }
+    let mounted = whole.mount("");
+    let file = |n: u64| mounted.at(&format!("a/v{n}/d/f"));
+    let mut open = File::open(file(0)).unwrap();
+    for n in 0..50 {
+        assert_eq!(fs::read(file(n)).unwrap(), n.to_string().as_bytes());
+    }
+    wait_until("the pins to be fewer", || whole.pinned().len() <= 32);
+    assert!(whole.pinned().contains(&"a@v0".to_owned()), "{:?}", whole.pinned());
+    assert_eq!(whole.remove("a", 0, Force::No).unwrap_err().kind(), Kind::Conflict);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut open, &mut text).unwrap();
+    assert_eq!(text, "0");
+    // What was forgotten is read and pinned again.
+    assert_eq!(fs::read(file(1)).unwrap(), b"1");
+    assert!(whole.pinned().contains(&"a@v1".to_owned()));
+}
+
+#[test]
 fn a_version_that_is_only_remembered_is_given_back_to_rm_and_one_in_use_is_not() {
     let whole = Whole::new();
     whole.publish_three("a");

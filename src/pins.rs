@@ -5,11 +5,11 @@
 //! and then checks with a revalidated lookup that the version is not removed. If the holder is judged dead, its pins
 //! have no effect, and `gc` removes them. A user who may not write to the store can hold no pins.
 //!
-//! A mount of a whole store keeps a pin while the kernel remembers the version, used or not. (If there are many pins, it
-//! makes the kernel forget the versions that it pinned first, except those in use.) A process that wants to
-//! remove the version asks for the pin back with `NAME@vN.wanted` next to it. The mount then makes the kernel forget
-//! the version, at once if it is unused, else when it is no longer used. So the pin stays while the version is in use,
-//! and is removed within some seconds after that.
+//! A mount of a whole store keeps a pin while the kernel remembers the version, used or not. (If there are many pins,
+//! it makes the kernel forget the versions that it pinned first, except those in use.) A process that wants to remove
+//! the version asks for the pin back with `NAME@vN.wanted` next to it. The mount then makes the kernel forget the
+//! version, at once if it is unused, else when it is no longer used. So the pin stays while the version is in use, and
+//! is removed within some seconds after that.
 
 use crate::disk;
 use crate::error::Result;

@@ -85,8 +85,8 @@ pub(super) struct Invalidations(Mutex<HashMap<u32, Invalidation>>);
 
 impl Invalidations {
     /// Continues all invalidations for a step, and begins new ones: of versions whose pins another process asks for,
-    /// and of removed versions that are still known. Of versions that were pinned too long, the names alone are forgotten:
-    /// what is in use stays.
+    /// and of removed versions that are still known. Of versions that were pinned too long, the names alone are
+    /// forgotten: what is in use stays.
     pub(super) fn step(&self, slots: &VersionSlots, listings: &ArtifactListings, forget: &Forgetter) {
         let wanted = slots.wanted(listings);
         let removed = slots.removed_in_use(listings);

@@ -62,7 +62,7 @@ fn list_filters_and_orders_artifacts_and_versions() {
 #[test]
 fn a_long_list_is_printed_in_parts_with_all_lines_in_order() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap());
-    let store = cairn::Store::init(dir.path().join("store"), &Default::default()).unwrap();
+    let store = cairn::Store::init(dir.path().join("store"), &cairn::InitOptions::default()).unwrap();
     for n in 0..1003 {
         let mut artifact = cairn::Artifact::new("x", None).unwrap();
         artifact.add_bytes("f", n.to_string()).unwrap();

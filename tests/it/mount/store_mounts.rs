@@ -263,7 +263,7 @@ fn a_walk_over_many_versions_leaves_few_pins_and_what_is_open_stays_pinned() {
         whole.publish("a", &n.to_string());
     }
     let mounted = whole.mount("");
-    let file = |n: u64| mounted.at(&format!("a/v{n}/d/f"));
+    let file = |n: u64| mounted.at(format!("a/v{n}/d/f"));
     let mut open = File::open(file(0)).unwrap();
     for n in 0..50 {
         assert_eq!(fs::read(file(n)).unwrap(), n.to_string().as_bytes());

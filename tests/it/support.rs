@@ -300,3 +300,14 @@ impl Dice {
         }
     }
 }
+
+/// Waits up to ten seconds.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("waited for {what}");
+}

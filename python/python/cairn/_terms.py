@@ -33,7 +33,7 @@ ARGUMENTS = {
     "wait": ("wait={}", "wait"),
 }
 # Options of commands that stay as they are, for what Python has no call.
-OF_COMMANDS = {"allow-other", "break", "foreground"}
+OF_COMMANDS = {"allow-other", "break", "cache", "foreground"}
 # What follows an option as its value: a name in capitals, a value of a choice, or a quoted text.
 _OPTION = re.compile(r"--([a-z][a-z-]*)(?: (N|SECONDS|RUN|ID|JSON|'[^']*'|(?:copy|auto|skip|latest)\b))?")
 _COMMAND = re.compile(r"`cairn ([^`]*)`")

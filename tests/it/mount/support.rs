@@ -1,7 +1,7 @@
 //! A store with versions in it, mounts that go away with their test, and directories to compare with.
 
 use super::build::{self};
-pub use crate::support::random_bytes;
+pub use crate::support::{random_bytes, wait_until};
 use cairn::manifest::Reference;
 use cairn::types::Digest;
 use std::collections::BTreeMap;
@@ -167,17 +167,6 @@ pub fn daemons(mnt: &Path) -> Vec<u32> {
 pub fn kill(pid: u32, signal: i32) {
     // SAFETY: sends a signal to a daemon that this test started.
     assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0);
-}
-
-/// Waits up to ten seconds.
-pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..1000 {
-        if done() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("waited for {what}");
 }
 
 /// `command` as an unprivileged user.

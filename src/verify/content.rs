@@ -3,12 +3,12 @@
 use super::checkpoint::{FileSum, Verified};
 use super::options::VerifyOptions;
 use super::pace::{Pace, Sample, together};
+use super::packed::PackedContents;
 use super::places::Places;
 use super::report::{Finding, Resumed, VerifyReport, code};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::objects::{BlobKind, Damage, DamagedItem, KnownDamage, Objects, PackContents, StoredFile};
-use crate::prefixes::Prefixes;
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::threads;
@@ -23,7 +23,7 @@ pub(super) const LISTED: &str = "it was found damaged before: it is listed in da
 /// What content is in the store and right (for a quick check: what the store lists).
 pub(super) struct Present {
     /// Packed content.
-    packed: Prefixes,
+    packed: PackedContents,
     /// Object files.
     objects: HashSet<Digest>,
     /// Packed manifest nodes.
@@ -105,7 +105,7 @@ impl Reading {
 impl Present {
     /// Whether a file's content is there and right.
     pub fn has(&self, digest: &Digest) -> bool {
-        self.objects.contains(digest) || self.packed.position(digest).is_some()
+        self.objects.contains(digest) || self.packed.has(digest)
     }
 
     /// Whether content is composed: what the store has of it is a recipe.
@@ -125,8 +125,7 @@ impl Present {
     /// The findings of damaged copies that have a right copy elsewhere.
     pub fn spare(&self) -> HashSet<usize> {
         let all = [&self.objects, &self.nodes, &self.recipes];
-        let is_right =
-            |digest: &Digest| self.packed.position(digest).is_some() || all.iter().any(|right| right.contains(digest));
+        let is_right = |digest: &Digest| self.packed.has(digest) || all.iter().any(|right| right.contains(digest));
         let spare = self.wrong.iter().filter(|(digest, _)| is_right(digest));
         spare.flat_map(|(_, wrong)| wrong.findings.iter().copied()).collect()
     }
@@ -360,7 +359,7 @@ pub(super) fn check_content(
         pace: Pace::new(options.limit),
         sample: Sample::new(options.sample),
         verified,
-        packed: Prefixes::default(),
+        packed: PackedContents::default(),
         objects: HashSet::new(),
         nodes: HashSet::new(),
         recipes: HashSet::new(),

@@ -15,6 +15,7 @@ mod meet;
 mod names;
 mod options;
 mod pace;
+mod packed;
 mod places;
 mod references;
 mod report;

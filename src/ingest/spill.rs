@@ -2,7 +2,7 @@
 //! that the memory of a process does not grow with the number of files.
 
 use crate::disk;
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Result};
 use crate::locks::RwLock;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -88,7 +88,7 @@ impl Spill {
     }
 
     fn failed(&self, what: &str, e: std::io::Error) -> Error {
-        Error::io_message(format!("cannot {what} a temporary file in {}", show_path(&self.dir))).with_source(e)
+        Error::io(&format!("{what} a temporary file in"), &self.dir, e)
     }
 }
 
@@ -155,5 +155,17 @@ mod tests {
             assert_eq!(spill.read_part(*span, 5, 2).unwrap(), text(n)[5..7]);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the file has no name");
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_with_a_hint_and_what_was_added_before_can_be_read() {
+        let spill = Spill::new(Path::new("/somewhere"));
+        let before = spill.append(b"before").unwrap();
+        spill.state.write().file = Some(File::options().read(true).write(true).open("/dev/full").unwrap());
+        let e = spill.append(b"more").unwrap_err();
+        assert_eq!(e.to_string(), "cannot write a temporary file in /somewhere");
+        assert_eq!(e.errno(), Some(libc::ENOSPC));
+        assert!(e.hint().is_some_and(|hint| hint.contains("free some space")), "{e:?}");
+        assert_eq!(spill.read(before).unwrap(), b"before");
     }
 }

@@ -173,6 +173,7 @@ fn contribute(
     }
     let (sources, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&sources, &writer)?;
+    drop(sources); // its temporary file is in the token's directory, which the commit removes
     let kind = draft_log::prepare(draft, last, artifact.kind.as_ref())?;
     writer.close_packs()?; // gives the packs their names, which the record lists
     let totals = root.totals();

@@ -2,7 +2,7 @@
 //! end shows whether it is what was recorded.
 
 use crate::disk;
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Result};
 use crate::manifest::Reference;
 use crate::objects::SMALL_MAX;
 use crate::progress::Progress;
@@ -20,7 +20,7 @@ pub(super) enum Fetched {
 
 /// Fetches all of a reference. Large content goes to the file system of `dir`. Counts the bytes as done.
 pub(super) fn fetch(reference: &Reference, dir: &Path, progress: &Progress) -> Result<(Fetched, u64)> {
-    let failed = |e| Error::io_message(format!("cannot write a temporary file in {}", show_path(dir))).with_source(e);
+    let failed = |e| Error::io("write a temporary file in", dir, e);
     let (mut held, mut spool, mut bytes) = (Vec::new(), None::<File>, 0);
     read_whole(reference, &mut |piece| {
         progress.check_cancelled()?;

@@ -125,31 +125,21 @@ impl Hasher for Hashed {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(len: usize, seed: u64) -> Vec<u8> {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 24) as u8
-        };
-        (0..len).map(|_| next()).collect()
-    }
+    use crate::objects::tests::random_bytes;
 
     #[test]
     fn what_follows_inserted_removed_and_replaced_bytes_is_found_to_the_byte() {
         for len in [8 << 10, 64 << 10, 512 << 10] {
-            let rest = noise(len, 1);
+            let rest = random_bytes(1, len);
             for (inserted, removed) in [(1, 0), (0, 1), (30, 0), (0, len / 8), (len / 8, 3), (len / 8, len / 8)] {
-                let new = [&noise(inserted, 2)[..], &rest].concat();
-                let base = [&noise(removed, 3)[..], &rest].concat();
+                let new = [&random_bytes(2, inserted)[..], &rest].concat();
+                let base = [&random_bytes(3, removed)[..], &rest].concat();
                 let found = agreement(&new, &base).unwrap();
                 // A byte before may be equal by chance.
                 assert!(found.0 + 2 >= inserted && found.0 <= inserted, "{len} {inserted} {removed}: {found:?}");
                 assert_eq!(found.0 as i64 - found.1 as i64, inserted as i64 - removed as i64);
             }
-            assert_eq!(agreement(&rest, &noise(len, 4)), None);
+            assert_eq!(agreement(&rest, &random_bytes(4, len)), None);
         }
     }
 
@@ -160,20 +150,23 @@ mod tests {
         for (new, base) in [(&zeros[..0], &zeros[..]), (&zeros, &zeros[..0]), (&zeros[..63], &zeros[..63])] {
             assert_eq!(agreement(new, base), None);
         }
-        let found = agreement(&[&zeros[..], &noise(5000, 1)].concat(), &[&zeros[..70_000], &noise(5000, 1)].concat());
+        let found = agreement(
+            &[&zeros[..], &random_bytes(1, 5000)].concat(),
+            &[&zeros[..70_000], &random_bytes(1, 5000)].concat(),
+        );
         assert!(found.is_some());
     }
 
     #[test]
     fn equal_bytes_at_the_same_places_are_found_again() {
-        let base = noise(20_000, 1);
+        let base = random_bytes(1, 20_000);
         let mut new = base.clone();
-        new[100..180].copy_from_slice(&noise(80, 2));
+        new[100..180].copy_from_slice(&random_bytes(2, 80));
         let at = equal_prefix(&new, &base);
         assert!((100..102).contains(&at));
         let again = equal_again(&new, &base, at + 1, 4096).unwrap();
         assert!((178..=180).contains(&again) && new[again..] == base[again..]);
-        assert_eq!(equal_again(&noise(20_000, 3), &base, 0, 20_000), None);
+        assert_eq!(equal_again(&random_bytes(3, 20_000), &base, 0, 20_000), None);
         assert_eq!(equal_prefix(&base, &base[..777]), 777);
         assert_eq!((equal_prefix(&base, &[]), equal_prefix(&new[9000..], &base[9000..])), (0, 11_000));
     }

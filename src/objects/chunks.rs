@@ -190,23 +190,13 @@ fn hash(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::tests::random_bytes;
 
     impl Bytes for Vec<u8> {
         fn fill(&self, out: &mut [u8], at: u64) -> Result<()> {
             out.copy_from_slice(&self[at as usize..at as usize + out.len()]);
             Ok(())
         }
-    }
-
-    fn noise(len: usize, seed: u64) -> Vec<u8> {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 24) as u8
-        };
-        (0..len).map(|_| next()).collect()
     }
 
     fn whole(bytes: &[u8]) -> Vec<Range<u64>> {
@@ -228,21 +218,23 @@ mod tests {
 
     #[test]
     fn what_moved_is_found_and_every_match_is_equal() {
-        let base = noise(9 << 20, 1);
+        let base = random_bytes(1, 9 << 20);
         let mut new = base.clone();
-        new.splice(1000..1000, noise(3, 2)); // everything moves by three bytes
-        new.splice((4 << 20)..(5 << 20), noise(70_000, 3));
+        new.splice(1000..1000, random_bytes(2, 3)); // everything moves by three bytes
+        new.splice((4 << 20)..(5 << 20), random_bytes(3, 70_000));
         let shared = check(&new, &base);
         assert!(shared > new.len() as u64 - 70_000 - 40_000, "{shared} of {}", new.len());
-        assert!(check(&noise(3 << 20, 9), &base) == 0);
+        assert!(check(&random_bytes(9, 3 << 20), &base) == 0);
     }
 
     #[test]
     fn zeros_repetitions_and_ends_are_matched_rightly() {
         let mut base = vec![0; 2 << 20];
-        base.extend(noise(100, 4));
+        base.extend(random_bytes(4, 100));
         base.extend(vec![0; 1 << 20]);
-        for new in [vec![0; 5 << 20], base[1..].to_vec(), [&base[..], &base[..]].concat(), noise(10, 5), Vec::new()] {
+        for new in
+            [vec![0; 5 << 20], base[1..].to_vec(), [&base[..], &base[..]].concat(), random_bytes(5, 10), Vec::new()]
+        {
             check(&new, &base);
         }
         let twice = [&base[..], &base[..]].concat();
@@ -251,7 +243,7 @@ mod tests {
 
     #[test]
     fn matches_stay_inside_the_ranges_that_are_asked_for() {
-        let base = noise(2 << 20, 6);
+        let base = random_bytes(6, 2 << 20);
         let ranges = [100..500_000, 700_000..700_001, 1_000_000..2 << 20];
         let found = find_matches(&base, &ranges, &base, base.len() as u64, &whole(&base)).unwrap();
         assert!(found.iter().all(|m| ranges.iter().any(|r| r.start <= m.at && m.end() <= r.end)), "{found:?}");

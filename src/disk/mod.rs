@@ -33,6 +33,8 @@ mod rights;
 mod stamps;
 mod sync;
 mod umask;
+#[cfg(feature = "fuse")]
+mod unnamed;
 mod untracked;
 mod use_reserve;
 
@@ -60,6 +62,8 @@ pub use rights::{Right, may};
 pub use stamps::{Volume, has_no_writer, max_dirty_page_age, pages_are_clean, read_from_server, volume};
 pub use sync::Watch;
 pub use umask::{Access, of_the_user as users_umask, umask_is_ours};
+#[cfg(feature = "fuse")]
+pub use unnamed::UnnamedFile;
 pub use untracked::{
     create_mount_place, may_write, open_device, open_files_limit, open_log, raise_open_files_limit, remove_mount_place,
 };

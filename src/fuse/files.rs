@@ -4,6 +4,7 @@ use super::VerifyMode;
 use super::cached_files::CachedFiles;
 use super::errno::{FuseResult, RequestFailure};
 use super::inode_tree::Readable;
+use super::shared_files::SharedFiles;
 use crate::error::{Error, Result};
 use crate::objects::{ComposedFile, Content, LargeObject, Objects, SMALL_MAX};
 use crate::recent_cache::RecentCache;
@@ -19,6 +20,8 @@ use std::sync::Arc;
 const RECENT_BYTES: usize = 8 << 20;
 /// How many object files are kept open between reads.
 const OPEN_OBJECTS: usize = 128;
+/// How much memory of composed content weighs as much as an open object file.
+const MEMORY_OF_ONE: u64 = 256 << 10;
 /// How many hashed objects `--verify all` remembers. If there are more, some are hashed again.
 const HASHED_OBJECTS: usize = 1 << 16;
 
@@ -35,6 +38,8 @@ pub(super) enum Backing {
     Object(Arc<CheckedObject>),
     /// By the kernel, from a file of the cache.
     Cached(File),
+    /// By the kernel, from a file that shares the blocks of the objects of composed content.
+    Shared(Arc<File>),
     /// Through the daemon: not all of it is in the cache yet.
     Daemon,
 }
@@ -45,6 +50,7 @@ impl Backing {
         match self {
             Backing::Object(object) => Some(object.object.file()),
             Backing::Cached(file) => Some(file),
+            Backing::Shared(file) => Some(file),
             Backing::Daemon => None,
         }
     }
@@ -65,6 +71,7 @@ pub(super) struct Files {
     small: RecentCache<Vec<u8>>,
     large: RecentCache<CheckedObject>,
     composed: RecentCache<CheckedParts>,
+    shared: SharedFiles,
     /// The objects that were hashed, with inode and change time, so that a replaced object is hashed again.
     hashed: Mutex<HashMap<Digest, (u64, i64, i64)>>,
     /// The cache through which large files are read.
@@ -81,6 +88,7 @@ impl Files {
             small: RecentCache::new(RECENT_BYTES),
             large: RecentCache::new(OPEN_OBJECTS),
             composed: RecentCache::new(OPEN_OBJECTS),
+            shared: SharedFiles::new(),
             hashed: Mutex::default(),
         }
     }
@@ -136,28 +144,33 @@ impl Files {
         read
     }
 
-    /// How the content of a large file can be read; `None` for a packed or composed file.
+    /// How the content of a large file can be read; `None` for a packed file.
     pub(super) fn backing(&self, of: &Readable) -> FuseResult<Option<Backing>> {
         match &self.cached {
             _ if of.size < SMALL_MAX => Ok(None),
             Some(cached) => Ok(Some(cached.whole(of).map_or(Backing::Daemon, Backing::Cached))),
-            None => Ok(self.object(of)?.map(Backing::Object)),
+            None => self.backing_in_store(of).map(Some),
         }
     }
 
-    /// The object file of a large file, checked as for a read; `None` for a packed or composed file.
-    fn object(&self, of: &Readable) -> FuseResult<Option<Arc<CheckedObject>>> {
+    /// [`Files::backing`], without the cache for large files. What it opens is checked as for a read.
+    fn backing_in_store(&self, of: &Readable) -> FuseResult<Backing> {
         if let Some(large) = self.open_already(&of.digest)? {
-            return Ok(Some(large));
+            return Ok(Backing::Object(large));
         }
-        if self.open_parts(&of.digest, 0..of.size)?.is_some() {
-            return Ok(None);
+        if let Some(file) = self.shared.get(&of.digest) {
+            return Ok(Backing::Shared(file));
         }
-        match self.objects.content(&of.digest, of.size, of.place)? {
-            Content::Small(_) => Ok(None),
-            Content::Large(large) => self.checked(&of.digest, large).map(Some),
-            Content::Composed(composed) => self.checked_parts(&of.digest, composed).map(|_| None),
-        }
+        let parts = match self.open_parts(&of.digest, 0..of.size)? {
+            Some(parts) => parts,
+            None => match self.objects.content(&of.digest, of.size, of.place)? {
+                Content::Small(_) => return Ok(Backing::Daemon),
+                Content::Large(large) => return self.checked(&of.digest, large).map(Backing::Object),
+                Content::Composed(composed) => self.checked_parts(&of.digest, composed)?,
+            },
+        };
+        let shared = self.shared.make(&self.objects, &of.digest, &parts.composed);
+        Ok(shared.map_or(Backing::Daemon, Backing::Shared))
     }
 
     /// Closes what was not read since the last but one call.
@@ -165,6 +178,7 @@ impl Files {
         self.large.turn();
         self.composed.turn();
         self.small.turn();
+        self.shared.close_idle();
         if let Some(cached) = &self.cached {
             cached.close_idle();
         }
@@ -230,7 +244,9 @@ impl Files {
             self.hash_once(object)?;
             states.insert(source, state_of(object)?);
         }
-        let weight = states.len().max(1);
+        let memory = (composed.memory() / MEMORY_OF_ONE) as usize;
+        // At most a generation of the cache: else it would be opened for each read.
+        let weight = states.len().max(memory).clamp(1, OPEN_OBJECTS / 2);
         let parts = Arc::new(CheckedParts { composed, states });
         self.composed.put(*digest, parts.clone(), weight);
         Ok(parts)

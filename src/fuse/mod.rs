@@ -21,6 +21,7 @@ mod pool;
 mod readahead;
 mod reply;
 mod session;
+mod shared_files;
 pub mod staging;
 mod store_tree;
 mod tree;

@@ -12,6 +12,11 @@ const SOURCES: usize = 32;
 const SOURCES_AFTER: usize = 8;
 /// A shorter part is stored again: its extent would need nearly as much space, and a read of its own.
 const MIN_PART: u64 = 512;
+/// The size of the blocks that file systems share between files.
+const BLOCK: u64 = 4096;
+/// What is stored of a longer part begins at the same place in a block as in the file, so that both can share blocks.
+/// For that, a part of a block before it is stored again.
+const MIN_ALIGNED: u64 = 64 << 10;
 /// If less than this part of a source is used, it is stored again.
 const MIN_USE: u64 = 8;
 /// What a content may keep in the store for it to be composed, in multiples of its own size. Without this bound, a file
@@ -42,6 +47,7 @@ impl Plan {
         plan.drop_short_parts();
         plan.drop_wasteful_sources(base);
         plan.drop_surplus_sources();
+        plan.align_long_parts();
         let kept: u64 = plan.used().keys().map(|source| base.sources[*source as usize].size).sum();
         let is_worth = plan.stored_again() <= size / 2 && kept + plan.stored_again() <= MAX_KEPT * size;
         (is_worth && plan.pieces.len() <= MAX_EXTENTS).then_some(plan)
@@ -132,6 +138,28 @@ impl Plan {
         self.drop(|piece| piece.from.is_some_and(|(source, _)| by_use.iter().any(|(_, dropped)| *dropped == source)));
     }
 
+    /// Stores a part of a block before long parts again.
+    fn align_long_parts(&mut self) {
+        let pieces = std::mem::take(&mut self.pieces);
+        let mut rest = 0;
+        for (i, piece) in pieces.iter().enumerate() {
+            let more = piece.at.wrapping_sub(rest) % BLOCK;
+            if more > 0
+                && let Some(last) = self.pieces.last_mut()
+                && last.from.is_some()
+                && last.len >= more + MIN_PART
+                && stored_from(&pieces[i..]) >= MIN_ALIGNED
+            {
+                last.len -= more;
+                let base = last.base.map(|at| at + last.len);
+                self.pieces.push(Piece { at: piece.at - more, len: more, base, from: None });
+                rest += more;
+            }
+            rest += if piece.from.is_none() { piece.len } else { 0 };
+            self.pieces.push(*piece);
+        }
+    }
+
     /// These pieces are stored again. Joins those that follow each other.
     fn drop(&mut self, is_dropped: impl Fn(&Piece) -> bool) {
         let mut out: Vec<Piece> = Vec::with_capacity(self.pieces.len());
@@ -146,6 +174,11 @@ impl Plan {
         }
         self.pieces = out;
     }
+}
+
+/// How many bytes are stored from the first piece on.
+fn stored_from(pieces: &[Piece]) -> u64 {
+    pieces.iter().take_while(|piece| piece.from.is_none()).map(|piece| piece.len).sum()
 }
 
 /// Whether a piece continues another one everywhere.

@@ -68,6 +68,21 @@ impl ComposedFile {
         })
     }
 
+    /// How much memory its packed sources take.
+    pub fn memory(&self) -> u64 {
+        let bytes = |source: &OpenSource| if let OpenSource::Memory(bytes) = source { bytes.len() as u64 } else { 0 };
+        self.sources.iter().map(bytes).sum()
+    }
+
+    /// The object file that is the source with this number.
+    #[cfg(feature = "fuse")]
+    pub(super) fn object(&self, source: usize) -> Option<&LargeObject> {
+        match self.sources.get(source)? {
+            OpenSource::File(object) => Some(object),
+            OpenSource::Memory(_) => None,
+        }
+    }
+
     /// The object files that have parts of a range, each once, with their numbers.
     pub fn objects_in(&self, range: Range<u64>) -> impl Iterator<Item = (usize, &LargeObject)> {
         let first = self.parts.partition_point(|part| part.at + part.len <= range.start);

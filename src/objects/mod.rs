@@ -39,6 +39,8 @@ mod node_tracker;
 mod node_writer;
 mod object_file;
 mod object_sizes;
+#[cfg(feature = "fuse")]
+mod one_file;
 mod open_packs;
 mod pack;
 mod pack_checks;
@@ -84,6 +86,8 @@ pub use node_counts::NodeCounts;
 pub use node_tracker::NodePacks;
 pub use node_writer::NodeThreadWriter;
 pub use object_file::{LargeObject, OBJECT_MODE, OBJECT_MTIME};
+#[cfg(feature = "fuse")]
+pub(crate) use one_file::OneFile;
 pub use pack::{BlobKind, SMALL_MAX};
 pub use put_back::Trash;
 pub use read::Content;

@@ -9,6 +9,7 @@ mod cache;
 mod catalog_storm;
 mod cli;
 mod composed;
+mod composed_mounts;
 mod compression;
 mod crafted_stores;
 mod damage;

@@ -311,3 +311,41 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
     panic!("waited for {what}");
 }
+
+/// A file system of its own in a file, gone with the value.
+pub struct Loop(pub PathBuf);
+
+impl Loop {
+    fn new(test_store: &TestStore, kind: &str, size: u64) -> Loop {
+        let image = test_store.path(&format!("{kind}.img"));
+        std::fs::File::create(&image).unwrap().set_len(size).unwrap();
+        let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).output().unwrap();
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        let at = test_store.path(kind);
+        std::fs::create_dir(&at).unwrap();
+        let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).output().unwrap();
+        assert!(mounted.status.success(), "{}", text(&mounted.stderr));
+        Loop(at)
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        for _ in 0..50 {
+            if Command::new("umount").arg(&self.0).status().is_ok_and(|s| s.success()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100)); // the daemon has not ended yet
+        }
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+/// A test store whose directory lies on a file system of its own.
+pub fn store_on(kind: &str, size: u64) -> (Loop, TestStore) {
+    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+    let at = Loop::new(&test_store, kind, size);
+    cairn::Store::init(at.0.join("store"), &Default::default()).unwrap();
+    std::os::unix::fs::symlink(at.0.join("store"), test_store.store_path()).unwrap();
+    (at, test_store)
+}

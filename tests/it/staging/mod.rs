@@ -13,5 +13,6 @@ mod shared;
 mod stage_lifecycle;
 mod store_mounts;
 mod support;
+pub use support::daemons;
 mod unmount;
 mod withdrawn;

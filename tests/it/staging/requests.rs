@@ -99,7 +99,7 @@ fn a_seal_says_what_was_refused_and_that_there_is_nothing_in_it() {
     let staged = stage(&test_store, "none");
     let stderr = text(&staged.seal().stderr);
     assert!(stderr.contains("warning: the contribution of run none has no files"), "{stderr}");
-    let (_disk, test_store) = super::seal::store_on("ext4", 16 << 20);
+    let (_disk, test_store) = crate::support::store_on("ext4", 16 << 20);
     let staged = super::support::stage_with(&test_store, "full", &["--io", "no-open"]);
     std::fs::write(staged.at("small"), "small").unwrap();
     let full = std::fs::write(staged.at("large"), vec![1; 32 << 20]).unwrap_err();

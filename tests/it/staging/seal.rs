@@ -1,7 +1,7 @@
 //! What sealing makes of a stage, and what is there afterwards.
 
 use super::support::{LARGE, contributions, finished, left, stage, stage_with, whole};
-use crate::support::{TestStore, files, make_tree, random_bytes, snapshot, text, wait_until};
+use crate::support::{TestStore, files, make_tree, random_bytes, snapshot, store_on, text, wait_until};
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
@@ -118,44 +118,6 @@ fn a_large_file_that_differs_from_the_one_of_the_newest_version_is_taken_over_to
     let kept: Vec<u64> = objects.iter().map(|path| path.metadata().unwrap().ino()).collect();
     assert!(objects.len() == 4 && inodes.iter().all(|inode| kept.contains(inode)), "{objects:?}");
     whole(&test_store, "taken over");
-}
-
-/// A file system of its own in a file, gone with the value.
-pub(super) struct Loop(std::path::PathBuf);
-
-impl Loop {
-    fn new(test_store: &TestStore, kind: &str, size: u64) -> Loop {
-        let image = test_store.path(&format!("{kind}.img"));
-        File::create(&image).unwrap().set_len(size).unwrap();
-        let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).output().unwrap();
-        assert!(made.status.success(), "{}", text(&made.stderr));
-        let at = test_store.path(kind);
-        fs::create_dir(&at).unwrap();
-        let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).output().unwrap();
-        assert!(mounted.status.success(), "{}", text(&mounted.stderr));
-        Loop(at)
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        for _ in 0..50 {
-            if Command::new("umount").arg(&self.0).status().is_ok_and(|s| s.success()) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100)); // the daemon has not ended yet
-        }
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
-    }
-}
-
-/// A test store whose directory lies on a file system of its own.
-pub(super) fn store_on(kind: &str, size: u64) -> (Loop, TestStore) {
-    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
-    let at = Loop::new(&test_store, kind, size);
-    cairn::Store::init(at.0.join("store"), &Default::default()).unwrap();
-    std::os::unix::fs::symlink(at.0.join("store"), test_store.store_path()).unwrap();
-    (at, test_store)
 }
 
 #[test]

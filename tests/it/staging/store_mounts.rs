@@ -155,7 +155,7 @@ fn a_shell_makes_a_new_name_by_mkdir_copies_seals_finishes_and_reads_the_version
 /// ext4 gives the inode numbers of removed files to the next ones at once.
 #[test]
 fn runs_that_are_sealed_one_after_another_in_one_mount_are_all_in_the_version() {
-    let (_disk, test_store) = super::seal::store_on("ext4", 64 << 20);
+    let (_disk, test_store) = crate::support::store_on("ext4", 64 << 20);
     let store = Whole::new(&test_store, "mnt");
     for run in 0..6 {
         let at = store.begin(&format!("a/d/{run}"));

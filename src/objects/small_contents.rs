@@ -25,9 +25,11 @@ pub(super) struct SmallContents {
     /// How many of these have places that do not fit below.
     unfit: usize,
     /// What this transaction stored earlier: 82 bits of a hash of the digest, 20 of the pack's number, 26 of the
-    /// offset. Sorted. Among ten million contents, two have equal hashes in the same shard with a probability of
-    /// 10^-13.
-    earlier: Vec<u128>,
+    /// offset. Among ten million contents, two have equal hashes in the same shard with a probability of 10^-13.
+    ///
+    /// Sorted runs, each longer than the next: there are few, a merge is seldom, and the lengths repeat, so the memory
+    /// of merged runs is used again.
+    earlier: Vec<Vec<u128>>,
 }
 
 impl SmallContents {
@@ -40,8 +42,10 @@ impl SmallContents {
             return None;
         }
         let hash = keys.hash(digest);
-        let at = self.earlier.partition_point(|entry| *entry < hash);
-        self.earlier.get(at).filter(|entry| **entry >> PLACE_BITS == hash >> PLACE_BITS).map(|entry| place_of(*entry))
+        self.earlier.iter().find_map(|run| {
+            let entry = run.get(run.partition_point(|entry| *entry < hash))?;
+            (entry >> PLACE_BITS == hash >> PLACE_BITS).then(|| place_of(*entry))
+        })
     }
 
     /// Records content that was found in the store, or, with `is_own`, that this transaction stored. What was found may
@@ -56,17 +60,31 @@ impl SmallContents {
     fn condense(&mut self, keys: &SmallKeys) {
         let does_fit = |place: &Location| place.offset >> OFFSET_BITS == 0 && place.pack.0 >> PACK_BITS == 0;
         let mut unfit = std::mem::take(&mut self.recent);
-        self.earlier.reserve_exact(unfit.len());
+        let mut run = Vec::with_capacity(unfit.values().filter(|(place, is_own)| *is_own && does_fit(place)).count());
         unfit.retain(|digest, (place, is_own)| {
             if *is_own && does_fit(place) {
                 let place = u128::from(place.pack.0) << OFFSET_BITS | u128::from(place.offset);
-                self.earlier.push(keys.hash(digest) | place);
+                run.push(keys.hash(digest) | place);
             }
             !does_fit(place)
         });
-        self.earlier.sort();
         self.unfit = unfit.len();
         self.recent = unfit;
+        run.sort_unstable();
+        self.add_run(run);
+    }
+
+    fn add_run(&mut self, mut run: Vec<u128>) {
+        while let Some(shorter) = self.earlier.pop_if(|last| last.len() <= run.len()) {
+            let mut merged = Vec::with_capacity(shorter.len() + run.len());
+            merged.extend_from_slice(&shorter);
+            merged.extend_from_slice(&run);
+            merged.sort();
+            run = merged;
+        }
+        if !run.is_empty() {
+            self.earlier.push(run);
+        }
     }
 }
 
@@ -99,6 +117,7 @@ mod tests {
             contents.insert(&keys, digest(n), place(n), n % 10 != 0);
         }
         assert!(contents.recent.len() <= RECENT + 1);
+        assert!(contents.earlier.len() <= 8, "{} runs", contents.earlier.len());
         for n in (0..1000).filter(|n| n % 10 != 0) {
             assert_eq!(contents.get(&keys, &digest(n)), Some(place(n)), "{n}");
         }

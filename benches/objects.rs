@@ -200,7 +200,7 @@ fn main() {
     let objects = open(&layout);
     let (t, writer) = timed(|| objects.writer(&layout.work().join("t")).unwrap());
     println!("a writer on it                    {:6.1} ms", t * 1e3);
-    let lane = writer.thread_writer();
+    let mut lane = writer.thread_writer();
     let cpu = cpu_seconds();
     let (t, found) = timed(|| {
         let mut found = 0;

@@ -276,7 +276,7 @@ impl ScannedWorker<'_> {
             }
         }
         let size = file.stat.size;
-        let place = match &self.worker.lane {
+        let place = match &mut self.worker.lane {
             None => Some(None),
             Some(lane) => lane.find(&digest, size)?,
         };

@@ -11,7 +11,7 @@ use super::index::{Index, IndexScope};
 use super::locate::Wanted;
 use super::object_file::has_object_time;
 use super::object_sizes::ObjectSizes;
-use super::pack::{BlobKind, SMALL_MAX};
+use super::pack::{BlobKind, Footer, SMALL_MAX};
 use super::pack_checks::PackChecks;
 use super::recipe::{COMPOSED_MIN, RecipeSource};
 use super::small_contents::{SmallContents, SmallKeys};
@@ -176,6 +176,12 @@ impl Deduplication {
             self.rely_on_packs();
         }
         Ok(found)
+    }
+
+    /// The footer of a pack of others in which content was found; `None` if the version may not rely on all of it.
+    pub(super) fn whole_footer(&self, pack: PackRef) -> Result<Option<Footer>> {
+        let listed = |name: &Digest| self.index().has_pack(name);
+        self.packs.whole_footer(&self.objects, &self.damage, listed, pack)
     }
 
     /// The version relies on packs that others made.

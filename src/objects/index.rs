@@ -56,6 +56,7 @@ impl Index {
     /// I/O.
     pub(super) fn load(layout: &Layout, table: &PackTable, before: Option<&Index>, scope: IndexScope) -> Result<Index> {
         let (segments, broken) = load_segments(layout, before)?;
+        segments.iter().for_each(|segment| segment.share_cache(segments.len()));
         let mut index = Index {
             packs: None,
             segments,

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 pub(super) const MAGIC: &[u8; 8] = b"cairnix2";
@@ -27,8 +27,8 @@ pub(super) const PER_BLOCK: usize = 93;
 pub(super) const TABLE_ENTRY: usize = 16;
 /// A segment no longer than this is read and checked whole, by one read.
 const WHOLE_MAX: usize = if cfg!(test) { 2 << 10 } else { 8 << 10 };
-/// Blocks of a segment that are cached in memory.
-const MAX_CACHED_BLOCKS: usize = 4096;
+/// Blocks of an index that are cached in memory, about 4 KiB each. Its segments share them.
+const MAX_CACHED_BLOCKS: usize = 8192;
 
 /// An entry of a segment. `pack` is an index into a table of names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +70,8 @@ pub(super) struct Segment {
     data: SegmentData,
     /// One bit for each block whose checksum was checked and is right.
     checked: Vec<AtomicU64>,
+    /// How many blocks are cached at most.
+    max_cached: AtomicUsize,
     damaged: AtomicBool,
     /// Device and inode.
     file: (u64, u64),
@@ -137,6 +139,7 @@ impl Segment {
             body,
             data,
             checked,
+            max_cached: AtomicUsize::new(MAX_CACHED_BLOCKS),
             damaged: AtomicBool::new(false),
             file,
         };
@@ -144,6 +147,11 @@ impl Segment {
             || (segment.packs().len() == packs as usize
                 && (0..segment.blocks()).all(|i| segment.try_block(i, |_| ()).is_some()));
         whole.then_some(segment)
+    }
+
+    /// It is one of `segments` in an index.
+    pub(super) fn share_cache(&self, segments: usize) {
+        self.max_cached.store((MAX_CACHED_BLOCKS / segments.max(1)).max(1), Relaxed);
     }
 
     /// How many packs it covers.
@@ -269,7 +277,7 @@ impl Segment {
             self.check(i, &bytes)?;
             let out = use_bytes(&bytes);
             let mut cached = cached.write();
-            if cached.len() >= MAX_CACHED_BLOCKS {
+            if cached.len() >= self.max_cached.load(Relaxed) {
                 cached.clear();
             }
             cached.insert(i, Arc::new(bytes));

@@ -51,6 +51,7 @@ mod pack_writer;
 mod put_back;
 mod read;
 mod recent_misses;
+mod recent_pack;
 mod recipe;
 mod recipes_in_packs;
 mod rewrite;

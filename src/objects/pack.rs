@@ -197,6 +197,12 @@ pub(super) fn footer_start(trailer: &[u8], len: u64) -> Option<(u64, usize)> {
 }
 
 impl Footer {
+    /// The blob of this digest and kind.
+    pub(super) fn find(&self, digest: &Digest, kind: BlobKind) -> Option<&Blob> {
+        let at = self.blobs.binary_search_by(|blob| (&blob.digest, blob.kind).cmp(&(digest, kind))).ok()?;
+        self.blobs.get(at)
+    }
+
     /// Parses the bytes from the footer's start to the end of the pack.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 use super::content_store::Objects;
 use super::damage::{DamagedItem, KnownDamage};
 use super::miss::{Miss, is_unreadable};
-use super::pack::{BlobKind, PackTime};
+use super::pack::{BlobKind, Footer, PackTime};
 use crate::disk;
 use crate::error::Result;
 use crate::locks::Mutex;
@@ -64,6 +64,25 @@ impl PackChecks {
     ) -> Result<bool> {
         let Some(name) = objects.pack_name(pack) else { return Ok(false) };
         self.of(pack).is_in_place(objects, listed, pack, &name)
+    }
+
+    /// The footer of a pack on which the writer may rely; `None` if something in it is known to be damaged, or if the
+    /// pack is not as it was written. `listed` as for [`PackChecks::confirm`].
+    ///
+    /// # Errors
+    /// As [`PackChecks::confirm`].
+    pub(super) fn whole_footer(
+        &self,
+        objects: &Objects,
+        damage: &KnownDamage,
+        listed: impl Fn(&Digest) -> bool,
+        pack: PackRef,
+    ) -> Result<Option<Footer>> {
+        let Some(name) = objects.pack_name(pack) else { return Ok(None) };
+        if damage.has_pack(&name) || !self.of(pack).is_in_place(objects, listed, pack, &name)? {
+            return Ok(None);
+        }
+        Ok(read_footer(objects, pack, &name)?.map(|(footer, _)| footer))
     }
 
     /// When the pack was written that has the blob at `place`; `None` if the writer may not rely on the blob there.
@@ -129,12 +148,16 @@ impl PackCheck {
 }
 
 fn read_marks(objects: &Objects, pack: PackRef, name: &Digest) -> Result<Option<BlobMarks>> {
+    let Some((footer, time)) = read_footer(objects, pack, name)? else { return Ok(None) };
+    let mut marks: Box<[u64]> = footer.blobs.iter().map(|b| mark(&b.digest, b.kind, b.offset)).collect();
+    marks.sort_unstable();
+    Ok(Some(BlobMarks { marks, time }))
+}
+
+/// The footer, checked, and when the pack was written; `None` if the writer may not rely on the pack.
+fn read_footer(objects: &Objects, pack: PackRef, name: &Digest) -> Result<Option<(Footer, PackTime)>> {
     match objects.open_pack(pack).and_then(|file| Ok((file.footer(name)?.0, file.time()))) {
-        Ok((footer, time)) => {
-            let mut marks: Box<[u64]> = footer.blobs.iter().map(|b| mark(&b.digest, b.kind, b.offset)).collect();
-            marks.sort_unstable();
-            Ok(Some(BlobMarks { marks, time }))
-        }
+        Ok(read) => Ok(Some(read)),
         Err(Miss::Gone) => Ok(None),
         Err(Miss::Wrong(_) | Miss::Incomplete(_)) => {
             objects.list_as_damaged(DamagedItem::Pack(*name));

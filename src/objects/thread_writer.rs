@@ -5,6 +5,7 @@ use super::checkpoint::CHECKPOINT_INTERVAL;
 use super::codec::{BlobCompressor, StoredBytes};
 use super::pack::{BlobKind, SMALL_MAX};
 use super::pack_writer::PackWriter;
+use super::recent_pack::RecentPack;
 use super::writer::ObjectWriter;
 use crate::error::{Error, Result};
 use crate::types::{Digest, Location, PackRef};
@@ -30,6 +31,7 @@ pub struct ThreadWriter<'a> {
     pub(super) chunk: Vec<u8>,
     /// The pack checked last, if it is in place and nothing in the store is known to be damaged.
     in_place: Option<PackRef>,
+    recent: RecentPack,
 }
 
 impl std::fmt::Debug for ThreadWriter<'_> {
@@ -42,7 +44,14 @@ impl ObjectWriter {
     /// Access for one thread.
     pub fn thread_writer(&self) -> ThreadWriter<'_> {
         let compressor = if self.objects().compresses() { BlobCompressor::new() } else { None };
-        ThreadWriter { writer: self, pack: None, compressor, chunk: Vec::new(), in_place: None }
+        ThreadWriter {
+            writer: self,
+            pack: None,
+            compressor,
+            chunk: Vec::new(),
+            in_place: None,
+            recent: RecentPack::new(),
+        }
     }
 }
 
@@ -63,7 +72,7 @@ impl ThreadWriter<'_> {
         if let Some(place) = small.get(&digest) {
             return Ok(SmallPut { place, new: false });
         }
-        if let Some(place) = writer.dedup().find_small(&digest)? {
+        if let Some(place) = self.find_small(&digest)? {
             small.found(digest, place);
             return Ok(SmallPut { place, new: false });
         }
@@ -78,7 +87,7 @@ impl ThreadWriter<'_> {
     ///
     /// # Errors
     /// I/O.
-    pub fn find(&self, digest: &Digest, size: u64) -> Result<Option<Option<Location>>> {
+    pub fn find(&mut self, digest: &Digest, size: u64) -> Result<Option<Option<Location>>> {
         let dedup = self.writer.dedup();
         if size >= SMALL_MAX {
             return Ok(dedup.has_large(digest, size)?.then_some(None));
@@ -86,7 +95,22 @@ impl ThreadWriter<'_> {
         if let Some(place) = dedup.small(digest).get(digest) {
             return Ok(Some(Some(place)));
         }
-        Ok(dedup.find_small(digest)?.map(Some))
+        Ok(self.find_small(digest)?.map(Some))
+    }
+
+    /// Where small content lay in a pack before this writer.
+    fn find_small(&mut self, digest: &Digest) -> Result<Option<Location>> {
+        if let Some(place) = self.recent.find(digest) {
+            return Ok(Some(place));
+        }
+        let dedup = self.writer.dedup();
+        let found = dedup.find_small(digest)?;
+        if let Some(Location { pack, .. }) = found
+            && self.recent.found_in(pack)
+        {
+            self.recent.replace(pack, dedup.whole_footer(pack)?);
+        }
+        Ok(found)
     }
 
     /// Whether content that a manifest names is stored: at `place`, by a check of the pack or file, or anywhere else,

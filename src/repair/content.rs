@@ -41,7 +41,7 @@ pub(super) fn repair(
                 next.push(child.digest);
             }
         }
-        missing_content(&node, &lane, &mut content)?;
+        missing_content(&node, &mut lane, &mut content)?;
         nodes.push(node);
     }
     for (digest, size) in in_order(store, &content)? {
@@ -51,11 +51,11 @@ pub(super) fn repair(
         }
     }
     lane.close()?;
-    let lane = writer.thread_writer();
+    let mut lane = writer.thread_writer();
     let mut sink = writer.node_writer()?;
     // Those below come first.
     for node in nodes.iter().rev() {
-        sink.store(&placed(node, &lane)?)?;
+        sink.store(&placed(node, &mut lane)?)?;
         done.nodes += 1;
     }
     sink.close()?;
@@ -103,7 +103,7 @@ fn node_elsewhere(own: &HashMap<Digest, Arc<Node>>, others: &[Store], digest: &D
 }
 
 /// Adds the content that a node names and that is not in the store.
-fn missing_content(node: &Node, lane: &ThreadWriter<'_>, content: &mut BTreeMap<Digest, u64>) -> Result<()> {
+fn missing_content(node: &Node, lane: &mut ThreadWriter<'_>, content: &mut BTreeMap<Digest, u64>) -> Result<()> {
     for (digest, size, _) in node.blobs() {
         if !content.contains_key(&digest) && lane.find(&digest, size)?.is_none() {
             content.insert(digest, size);
@@ -113,7 +113,7 @@ fn missing_content(node: &Node, lane: &ThreadWriter<'_>, content: &mut BTreeMap<
 }
 
 /// The node with this store's hints: its own may name packs of another store.
-fn placed(node: &Node, lane: &ThreadWriter<'_>) -> Result<Node> {
+fn placed(node: &Node, lane: &mut ThreadWriter<'_>) -> Result<Node> {
     node.with_places(&mut |_, _, _| None)?.with_blob_places(&mut |digest, size| {
         Ok(if size < SMALL_MAX { lane.find(digest, size)?.flatten() } else { None })
     })

@@ -73,7 +73,7 @@ fn attempt(
     let mut stage = EditSession::new(&base);
     let removed = stage.base_ops(&basis.ops)?;
     if !basis.changes.is_empty() {
-        let lane = writer.thread_writer();
+        let mut lane = writer.thread_writer();
         stage.change(&basis.changes, &mut |digest, size| lane.find(digest, size))?;
         lane.close()?;
     }

@@ -10,7 +10,9 @@ use super::marks::{Digests, Marks};
 use super::report::GcReport;
 use crate::disk::{self, Dir};
 use crate::error::Result;
-use crate::objects::{BlobKind, BlobSet, Damage, KnownDamage, PackBlobs, RecipesInPacks, SMALL_MAX, StoredFile};
+use crate::objects::{
+    BlobKind, BlobSet, Damage, KnownDamage, MAX_BLOBS, PackBlobs, RecipesInPacks, SMALL_MAX, StoredFile,
+};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::threads;
@@ -45,6 +47,8 @@ pub(super) struct PackUse {
     pub kept: u64,
     /// It has the only copy of something that is needed, and that copy is damaged.
     damaged: bool,
+    /// It is small because its blobs are: a pack has room for no more than [`MAX_BLOBS`].
+    has_many_blobs: bool,
 }
 
 /// All packs in place, and which contents have their home in one.
@@ -153,7 +157,9 @@ impl Survey {
             }
         };
         let blobs = BlobSet::new(found.len());
-        let mut pack = PackUse { name, size: pack.size, written: pack.written, blobs, kept: 0, damaged: false };
+        let has_many_blobs = found.len() > MAX_BLOBS / 2;
+        let (size, written) = (pack.size, pack.written);
+        let mut pack = PackUse { name, size, written, blobs, kept: 0, damaged: false, has_many_blobs };
         for (i, (digest, kind, len)) in found.iter().enumerate() {
             if damage.has_blob(digest, *kind, &name) {
                 suspect.push((self.packs.len(), *digest, *kind));
@@ -184,8 +190,8 @@ impl Survey {
                     plan.dead.push(pack);
                 }
                 _ if pack.kept * 2 < pack.size => plan.rewrite.push(pack),
-                Some(class) => classes[class].push(pack),
-                None => report.unused_in_packs += pack.size.saturating_sub(pack.kept),
+                Some(class) if !pack.has_many_blobs => classes[class].push(pack),
+                _ => report.unused_in_packs += pack.size.saturating_sub(pack.kept),
             }
         }
         // What a class becomes counts in the class of its size.
@@ -359,5 +365,29 @@ fn text(damage: Damage) -> String {
     match damage {
         Damage::Footer(why) => why,
         other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_small_packs_become_one_unless_they_are_full_of_small_blobs() {
+        let rewritten = |has_many_blobs: bool| {
+            let packs = (0..20u8).map(|n| {
+                let mut blobs = BlobSet::new(1);
+                blobs.insert(0);
+                let name = Digest([n; 32]);
+                PackUse { name, size: 7 << 20, written: 0, blobs, kept: 7 << 20, damaged: false, has_many_blobs }
+            });
+            let mut survey = Survey {
+                packs: packs.collect(),
+                homes: Homes { content: Vec::new(), nodes: Digests::default(), recipes: Digests::default() },
+            };
+            survey.plan(&mut GcReport::default()).rewrite.len()
+        };
+        assert_eq!(rewritten(false), 20);
+        assert_eq!(rewritten(true), 0);
     }
 }

@@ -89,7 +89,7 @@ pub use node_writer::NodeThreadWriter;
 pub use object_file::{LargeObject, OBJECT_MODE, OBJECT_MTIME};
 #[cfg(feature = "fuse")]
 pub(crate) use one_file::OneFile;
-pub use pack::{BlobKind, SMALL_MAX};
+pub use pack::{BlobKind, MAX_BLOBS, SMALL_MAX};
 pub use put_back::Trash;
 pub use read::Content;
 pub use recipe::{COMPOSED_MIN, RecipeSource};

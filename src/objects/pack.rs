@@ -71,7 +71,7 @@ pub(super) const MAX_PACK: u64 = 64 << 20;
 /// The limit for a pack of nodes alone. Sixteen of them hold the nodes of about 200 million entries.
 pub(super) const MAX_NODE_PACK: u64 = 1 << 30;
 /// A pack has at most this many blobs.
-pub(super) const MAX_BLOBS: usize = 65_536;
+pub const MAX_BLOBS: usize = 65_536;
 /// The longest blob. Content is shorter than [`SMALL_MAX`], nodes are bounded by the manifest; both are far below.
 pub(super) const MAX_BLOB: u32 = (16 << 20) - 1;
 /// Content of this many bytes or more is a file of its own; shorter content is packed.

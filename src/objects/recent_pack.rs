@@ -52,8 +52,8 @@ impl RecentPack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::pack::Codec;
     use crate::objects::pack::Blob;
+    use crate::objects::pack::Codec;
 
     fn footer(numbers: std::ops::Range<u32>) -> Footer {
         let mut blobs: Vec<Blob> = numbers

@@ -4,6 +4,7 @@ use super::artifact_check::{finding_of, what_is_wrong};
 use super::content::{LISTED, Present};
 use super::cuts::Cuts;
 use super::options::VerifyOptions;
+use super::packed::ReadContents;
 use super::places::PlaceCheck;
 use super::report::{VerifyReport, code};
 use super::root::ManifestOwner;
@@ -12,7 +13,7 @@ use crate::manifest::{Node, NodeSource, Visitor};
 use crate::objects::{Content, DamagedItem, KnownDamage, LargeObject, Objects, SMALL_MAX, SearchDepth};
 use crate::store::Store;
 use crate::types::{Digest, Location};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// What was met that may be damage.
@@ -41,7 +42,7 @@ pub(super) struct Meet<'a> {
     pub present: Option<&'a Present>,
     pub known: &'a KnownDamage,
     pub suspects: &'a mut Suspects,
-    pub read: &'a mut HashSet<Digest>,
+    pub read: &'a mut ReadContents,
     /// Small content that a check before this one found wrong where it was read.
     pub wrong: &'a HashMap<Digest, String>,
     pub cuts: &'a mut Cuts,
@@ -55,7 +56,7 @@ impl Visitor for Meet<'_> {
         let why = match self.present {
             Some(present) if present.has(digest) => return Ok(false),
             Some(present) if present.is_composed(digest) => {
-                if self.read.contains(digest) {
+                if self.read.has(digest) {
                     return Ok(false);
                 }
                 match self.read_composed(present, digest, size)? {
@@ -64,7 +65,7 @@ impl Visitor for Meet<'_> {
                 }
             }
             Some(_) => None,
-            None if self.read.contains(digest) => return Ok(false),
+            None if self.read.has(digest) => return Ok(false),
             None if self.suspects.content.contains_key(digest) => return Ok(true),
             None if self.wrong.contains_key(digest) => self.wrong.get(digest).cloned(),
             None => match self.read_content(digest, size, place)? {
@@ -120,7 +121,7 @@ impl Meet<'_> {
         match checked {
             Ok(bytes) => {
                 self.report.bytes += bytes;
-                self.read.insert(*digest);
+                self.read.insert(digest);
                 Ok(None)
             }
             Err(e) if e.kind() == Kind::Damaged && e.causes().is_empty() => Ok(Some(None)),
@@ -141,7 +142,7 @@ impl Meet<'_> {
             Ok(()) => {
                 // A quick check reads small content, and only the names of objects.
                 self.report.bytes += if self.options.quick && size >= SMALL_MAX { 0 } else { size };
-                self.read.insert(*digest);
+                self.read.insert(digest);
                 Ok(None)
             }
             // No error occurred where it should be: it is not there.

@@ -1,4 +1,4 @@
-//! Which packed contents were found right, in eight bytes each.
+//! Which contents were found right, in eight bytes each.
 //!
 //! Contents whose digests begin with the same eight bytes can be made in an hour. If these bytes were compared, one of
 //! two such contents could be lost and count as present. So what is compared is a hash with a random key. For each lost
@@ -6,7 +6,11 @@
 
 use crate::prefixes::Prefixes;
 use crate::types::Digest;
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+
+/// Contents that were read last are kept with their whole digests.
+const RECENT: usize = if cfg!(test) { 10 } else { 1 << 17 };
 
 /// The contents. What was inserted is found after [`PackedContents::settle`].
 #[derive(Default)]
@@ -38,6 +42,28 @@ impl PackedContents {
     }
 }
 
+/// Contents that were read one after the other, and are right. What was inserted is found at once.
+#[derive(Default)]
+pub(super) struct ReadContents {
+    recent: HashSet<Digest>,
+    earlier: PackedContents,
+}
+
+impl ReadContents {
+    pub fn insert(&mut self, digest: &Digest) {
+        self.recent.insert(*digest);
+        if self.recent.len() >= RECENT {
+            self.recent.drain().for_each(|digest| self.earlier.insert(&digest));
+            self.earlier.settle();
+        }
+    }
+
+    /// Whether this content was inserted.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.recent.contains(digest) || self.earlier.has(digest)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +76,17 @@ mod tests {
         contents.settle();
         assert!((0..50).all(|last| contents.has(&digest(last))));
         assert!((50..=255).all(|last| !contents.has(&digest(last))));
+    }
+
+    #[test]
+    fn content_that_was_read_is_found_at_once_and_later() {
+        let mut read = ReadContents::default();
+        let digest = |n: u32| Digest::of(&n.to_le_bytes());
+        for n in 0..95 {
+            assert!(!read.has(&digest(n)));
+            read.insert(&digest(n));
+            assert!((0..=n).all(|n| read.has(&digest(n))));
+        }
+        assert!(read.recent.len() < RECENT);
     }
 }

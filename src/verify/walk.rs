@@ -7,6 +7,7 @@ use super::content::{Depth, Present};
 use super::cuts::Cuts;
 use super::meet::{Meet, Suspects, whole};
 use super::options::VerifyOptions;
+use super::packed::ReadContents;
 use super::places::PlaceCheck;
 use super::report::{Finding, VerifyReport, code};
 use super::root::{ManifestOwner, OwnedManifest};
@@ -35,7 +36,7 @@ pub(super) struct Manifests<'a> {
     census: Census,
     suspects: Suspects,
     /// Content that was read and is right.
-    read: HashSet<Digest>,
+    read: ReadContents,
     /// Small content that was read and is wrong there: a file of packs is never changed, so it is not read again.
     wrong: HashMap<Digest, String>,
     suspected: Vec<ManifestOwner>,
@@ -54,7 +55,7 @@ impl<'a> Manifests<'a> {
         let (census, suspects) = (Census::new(), Suspects::default());
         let listed = options.quick && present.is_none();
         let known = if listed { store.objects().known_damage().unwrap_or_default() } else { Default::default() };
-        let (read, wrong, suspected, cuts) = (HashSet::new(), HashMap::new(), Vec::new(), Cuts::default());
+        let (read, wrong, suspected, cuts) = (ReadContents::default(), HashMap::new(), Vec::new(), Cuts::default());
         let places = PlaceCheck::default();
         Manifests { store, options, present, known, census, suspects, read, wrong, suspected, cuts, places, report }
     }
@@ -249,7 +250,7 @@ impl<'a> Manifests<'a> {
         }
         for digest in right {
             self.suspects.content.remove(&digest);
-            self.read.insert(digest);
+            self.read.insert(&digest);
         }
         Ok(())
     }

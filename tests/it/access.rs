@@ -136,7 +136,7 @@ fn in_a_groups_store_everything_is_open_to_the_group_from_its_first_moment() {
     if !is_root() {
         return;
     }
-    let test_store = TestStore::new();
+    let test_store = TestStore::in_memory();
     make_tree(&test_store.path("d"), &[("a", b"a"), ("large", &random_bytes(1, 200_000))]);
     let store = test_store.path("groups");
     test_store.ok(&["init", "groups", "--group", &MEMBER.to_string()]);

@@ -2,7 +2,9 @@
 //! store verifies, acknowledged changes are complete, other changes are absent or complete, and the same command, run
 //! again, succeeds (L7, F1 to F8).
 
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, steps, text};
+use crate::support::{
+    TestStore, at_once, copy_tree, faults, make_tree, memory_dir, random_bytes, snapshot, steps, text,
+};
 use cairn::catalog::VersionSpec;
 use cairn::view::{CheckoutOptions, checkout};
 use std::os::unix::process::ExitStatusExt;
@@ -31,42 +33,57 @@ fn start() -> TestStore {
     test_store
 }
 
-/// A copy of the starting point.
+/// A copy of the starting point, in memory.
 fn copy_of(from: &TestStore) -> TestStore {
     from.copy(&["store", "one", "two"])
 }
 
-/// Runs `args` with a fault at each step in turn. `check` sees each outcome, before and after the command is repeated.
-fn sweep(from: &TestStore, args: &[&str], repeat: &[i32], check: impl Fn(&TestStore, Option<bool>)) -> u64 {
-    let test_store = copy_of(from);
+/// The same on the disk.
+fn on_disk(from: &TestStore) -> TestStore {
+    from.copy_on_disk(&["store", "one", "two"])
+}
+
+/// Runs `args` in copies of `from`, with a fault at each step in turn. `check` sees each outcome, before and after the
+/// command is repeated.
+fn sweep_copies(
+    copy: fn(&TestStore) -> TestStore,
+    from: &TestStore,
+    args: &[&str],
+    repeat: &[i32],
+    check: impl Fn(&TestStore, Option<bool>) + Sync,
+) -> u64 {
+    let test_store = copy(from);
     let steps = steps(&test_store, args);
     check(&test_store, Some(true));
-    for kind in ["kill", "error"] {
-        for step in 1..=steps {
-            let test_store = copy_of(from);
-            let output = test_store.cairn(args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
-            let label = format!("{args:?} with {kind} at step {step}: {:?} {}", output.status, text(&output.stderr));
-            match kind {
-                // A fault that was never reached would test nothing; threads may end in another order, so the last few
-                // may differ.
-                "kill" => assert!(output.status.signal() == Some(9) || step + 8 > steps, "{label}"),
-                _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{label}"),
-            }
-            let acknowledged = output.status.code() == Some(0);
-            test_store.clean(&label);
-            check(&test_store, Some(acknowledged).filter(|a| *a));
-            let output = test_store.cairn(args).output().unwrap();
-            assert!(
-                output.status.code().is_some_and(|c| repeat.contains(&c)),
-                "again after {label}: {:?} {}",
-                output.status,
-                text(&output.stderr)
-            );
-            test_store.clean(&label);
-            check(&test_store, Some(true));
+    at_once(&faults(steps), |(kind, step)| {
+        let test_store = copy(from);
+        let output = test_store.cairn(args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
+        let label = format!("{args:?} with {kind} at step {step}: {:?} {}", output.status, text(&output.stderr));
+        match *kind {
+            // A fault that was never reached would test nothing; threads may end in another order, so the last few
+            // may differ.
+            "kill" => assert!(output.status.signal() == Some(9) || step + 8 > steps, "{label}"),
+            _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{label}"),
         }
-    }
+        let acknowledged = output.status.code() == Some(0);
+        test_store.clean(&label);
+        check(&test_store, Some(acknowledged).filter(|a| *a));
+        let output = test_store.cairn(args).output().unwrap();
+        assert!(
+            output.status.code().is_some_and(|c| repeat.contains(&c)),
+            "again after {label}: {:?} {}",
+            output.status,
+            text(&output.stderr)
+        );
+        test_store.clean(&label);
+        check(&test_store, Some(true));
+    });
     steps
+}
+
+/// [`sweep_copies`] in memory.
+fn sweep(from: &TestStore, args: &[&str], repeat: &[i32], check: impl Fn(&TestStore, Option<bool>) + Sync) -> u64 {
+    sweep_copies(copy_of, from, args, repeat, check)
 }
 
 fn content(test_store: &TestStore, spec: &str) -> Option<std::collections::BTreeMap<Vec<u8>, Vec<u8>>> {
@@ -93,31 +110,37 @@ fn numbers(test_store: &TestStore) -> Vec<String> {
 #[test]
 fn a_put_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
     let from = start();
-    let steps = sweep(&from, &["put", "a", "two"], &[0], |test_store, acknowledged| {
-        same(test_store, "a:v0", "one");
-        match numbers(test_store).len() {
-            1 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
-            2 => same(test_store, "a:v1", "two"),
-            n => panic!("{n} versions of two puts: {:?}", numbers(test_store)),
-        }
+    // In memory and on the disk, whose file system may need other steps.
+    let steps = [copy_of, on_disk].map(|copy| {
+        sweep_copies(copy, &from, &["put", "a", "two"], &[0], |test_store, acknowledged| {
+            same(test_store, "a:v0", "one");
+            match numbers(test_store).len() {
+                1 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
+                2 => same(test_store, "a:v1", "two"),
+                n => panic!("{n} versions of two puts: {:?}", numbers(test_store)),
+            }
+        })
     });
-    println!("put: {steps} steps, each killed and failed");
-    assert!(steps > 20);
+    println!("put: {steps:?} steps, each killed and failed");
+    assert!(steps.into_iter().all(|steps| steps > 20));
 }
 
 #[test]
 fn the_first_put_of_a_name_killed_or_failed_at_every_step_leaves_nothing_visible() {
     let from = start();
-    let steps = sweep(&from, &["put", "b", "two", "--type", "model"], &[0], |test_store, acknowledged| {
-        same(test_store, "a:v0", "one");
-        let listed = cairn::internals::catalog::artifact::all(&test_store.store()).unwrap();
-        let there = listed.iter().any(|n| n.as_str() == "b");
-        assert!(there || acknowledged.is_none());
-        if there {
-            same(test_store, "b:v0", "two");
-        }
+    // In memory and on the disk: a new artifact needs other steps where names reach the disk in their order.
+    let steps = [copy_of, on_disk].map(|copy| {
+        sweep_copies(copy, &from, &["put", "b", "two", "--type", "model"], &[0], |test_store, acknowledged| {
+            same(test_store, "a:v0", "one");
+            let listed = cairn::internals::catalog::artifact::all(&test_store.store()).unwrap();
+            let there = listed.iter().any(|n| n.as_str() == "b");
+            assert!(there || acknowledged.is_none());
+            if there {
+                same(test_store, "b:v0", "two");
+            }
+        })
     });
-    println!("first put: {steps} steps, each killed and failed");
+    println!("first put: {steps:?} steps, each killed and failed");
 }
 
 #[test]
@@ -255,22 +278,21 @@ fn a_removal_killed_or_failed_at_every_step_is_done_or_not_done() {
 
 #[test]
 fn an_init_killed_or_failed_at_every_step_leaves_no_store_or_a_whole_one() {
-    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+    let test_store = TestStore { dir: memory_dir() };
     let run = |name: &str, fault: &str| test_store.cairn(&["init", name]).env("CAIRN_FAULT", fault).output().unwrap();
     let count = test_store.path("steps");
     assert!(run("s", &format!("count:{}", count.display())).status.success());
     let steps: u64 = std::fs::read_to_string(&count).unwrap().parse().unwrap();
-    for kind in ["kill", "error"] {
-        for step in 1..=steps {
-            let name = format!("{kind}{step}");
-            let first = run(&name, &format!("{kind}:{step}"));
-            assert!(!first.status.success(), "{kind} at {step}");
-            let second = run(&name, "");
-            let opened = cairn::Store::open(test_store.path(&name)).is_ok();
-            assert!(opened, "{kind} at {step}: {} then {}", text(&first.stderr), text(&second.stderr));
-            assert!(second.status.success() || Path::new(&test_store.path(&name)).join("cairn.json").exists());
-        }
-    }
+    // At once: the second `init` waits for the first, which may be alive.
+    at_once(&faults(steps), |(kind, step)| {
+        let name = format!("{kind}{step}");
+        let first = run(&name, &format!("{kind}:{step}"));
+        assert!(!first.status.success(), "{kind} at {step}");
+        let second = run(&name, "");
+        let opened = cairn::Store::open(test_store.path(&name)).is_ok();
+        assert!(opened, "{kind} at {step}: {} then {}", text(&first.stderr), text(&second.stderr));
+        assert!(second.status.success() || Path::new(&test_store.path(&name)).join("cairn.json").exists());
+    });
     println!("init: {steps} steps, each killed and failed");
 }
 

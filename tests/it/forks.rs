@@ -1,6 +1,6 @@
 //! Programs that fork while their threads read and write, as Python's `DataLoader` does.
 
-use crate::support::TestStore;
+use crate::support::{TestStore, setting};
 use cairn::{Artifact, Store, Version};
 use std::io::Read;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const FILES: u64 = 3000;
 /// `CAIRN_FORKS` sets another number.
 fn forks() -> u64 {
-    std::env::var("CAIRN_FORKS").map_or(1500, |n| n.parse().unwrap())
+    setting("CAIRN_FORKS", 400)
 }
 
 fn content(n: u64) -> Vec<u8> {

@@ -99,7 +99,7 @@ fn the_old_pack_stays_in_the_trash_for_the_minimum_age() {
 
 #[test]
 fn the_packs_of_a_chain_of_patches_are_merged_and_later_patches_stay_small() {
-    let test_store = TestStore::new();
+    let test_store = TestStore::in_memory();
     for i in 0..60 {
         make_tree(&test_store.path("base"), &[(&format!("d{}/f{i}", i % 3), &random_bytes(i, 300))]);
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// A store with one version, which `runs` runs made.
 fn made_by(runs: usize) -> TestStore {
-    let test_store = TestStore::new();
+    let test_store = TestStore::in_memory();
     for n in 0..runs {
         log(&test_store.store(), n);
     }

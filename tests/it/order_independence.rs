@@ -115,7 +115,7 @@ fn contributed(test_store: &TestStore, dice: &mut Dice, files: &Files) -> Versio
 fn put_at_once_patched_together_or_contributed_by_many_in_any_order_gives_one_digest() {
     for seed in 1..=8 {
         let mut dice = Dice(seed);
-        let test_store = TestStore::new();
+        let test_store = TestStore::in_memory();
         let files = some_files(&mut dice);
         let want = put(&test_store.store(), "put", &files).digest();
         // The same by patches, in a shuffled order. Some put something wrong first, or under another name.
@@ -184,7 +184,7 @@ fn put_at_once_patched_together_or_contributed_by_many_in_any_order_gives_one_di
 
 #[test]
 fn a_chain_of_patches_lists_few_packs_that_hold_all_its_nodes_also_in_one_process_and_after_removals() {
-    let test_store = TestStore::new();
+    let test_store = TestStore::in_memory();
     let store = test_store.store();
     let mut dice = Dice(77);
     let mut files = some_files(&mut dice);

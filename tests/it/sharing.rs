@@ -166,7 +166,7 @@ fn a_groups_store_that_is_closed_to_others_stays_closed() {
 /// A put of root's cron job used to leave directories that the store's owner could not write to.
 #[test]
 fn what_root_makes_in_a_users_store_belongs_to_that_user_from_the_first_moment() {
-    let Some(shared) = Shared::new(&[]) else { return };
+    let Some(shared) = Shared::at(TestStore::in_memory(), &[]) else { return };
     for mode in [0o755, 0o700] {
         std::fs::set_permissions(shared.store(), PermissionsExt::from_mode(mode)).unwrap();
         let name = format!("x{mode:o}");
@@ -354,7 +354,7 @@ fn a_directory_that_is_closed_inside_the_store_is_named_with_its_owner() {
 
 #[test]
 fn a_member_helps_and_removes_what_another_members_dead_writers_left() {
-    let Some(shared) = Shared::new(&["--group", &GROUP.to_string()]) else { return };
+    let Some(shared) = Shared::at(TestStore::in_memory(), &["--group", &GROUP.to_string()]) else { return };
     let (store, copy) = (shared.store(), shared.test_store.path("home/copy"));
     let put = ["put", "x", "d", "--store", copy.to_str().unwrap()];
     copy_tree(&store, &copy);
@@ -481,7 +481,7 @@ fn access_opens_an_existing_store_to_a_group_and_says_what_it_may_not_change() {
 
 #[test]
 fn access_that_is_killed_at_any_step_is_completed_by_the_next_one() {
-    let Some(shared) = Shared::new(&[]) else { return };
+    let Some(shared) = Shared::at(TestStore::in_memory(), &[]) else { return };
     shared.ok(ALICE, 0o022, &["put", "x", "d"]);
     close(&shared.store());
     let group = GROUP.to_string();

@@ -10,6 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A temporary directory with a store in it.
@@ -18,8 +19,15 @@ pub struct TestStore {
 }
 
 impl TestStore {
-    /// A copy of some of its directories.
+    /// A copy of some of its directories, in memory: for tests that try something at each step. On a disk, such a test
+    /// would wait for syncs nine tenths of its time.
     pub fn copy(&self, names: &[&str]) -> TestStore {
+        self.copy_to(memory_dir(), names)
+    }
+
+    /// The same on the disk, whose file system may need other steps: ext4 and xfs keep the order of names, and rename
+    /// without replacing.
+    pub fn copy_on_disk(&self, names: &[&str]) -> TestStore {
         self.copy_to(tempfile::tempdir().unwrap(), names)
     }
 
@@ -31,7 +39,16 @@ impl TestStore {
     }
 
     pub fn new() -> TestStore {
-        let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+        TestStore::new_in(tempfile::tempdir().unwrap())
+    }
+
+    /// A new store in memory.
+    pub fn in_memory() -> TestStore {
+        TestStore::new_in(memory_dir())
+    }
+
+    fn new_in(dir: tempfile::TempDir) -> TestStore {
+        let test_store = TestStore { dir };
         Store::init(test_store.store_path(), &Default::default()).unwrap();
         test_store
     }
@@ -261,6 +278,25 @@ pub fn faulted(test_store: &TestStore, args: &[&str], kind: &str, step: u64) -> 
         _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{fault}: {}", text(&output.stderr)),
     }
     fault
+}
+
+/// Calls `act` with each item, eight at once: for tests that wait for the disk or for time to pass.
+pub fn at_once<T: Sync>(items: &[T], act: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    act(item);
+                }
+            });
+        }
+    });
+}
+
+/// Each kind of fault, `kill` and `error`, at each of `steps` steps.
+pub fn faults(steps: u64) -> Vec<(&'static str, u64)> {
+    ["kill", "error"].into_iter().flat_map(|kind| (1..=steps).map(move |step| (kind, step))).collect()
 }
 
 /// A temporary directory in memory where there is one: for tests that do not depend on the disk, and make thousands of

@@ -1,7 +1,7 @@
 //! Damage in every file of a store: flipped, cut, deleted, replaced. `verify` names it, readers give right bytes or an
 //! error and never wrong ones, nothing panics, and what is put back is whole again (L6, L15, F1 to F12).
 //!
-//! `CAIRN_DAMAGE=all` flips every byte of every file; without, long files are sampled.
+//! `CAIRN_DAMAGE=all` flips every byte of every file; without, only short files have every byte flipped.
 
 mod every_file;
 

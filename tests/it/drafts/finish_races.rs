@@ -8,9 +8,9 @@ use std::process::{Output, Stdio};
 const UPSERT: [&str; 7] = ["upsert", "x", "late", "--run", "late", "--distributed-id", "d"];
 const FINISH: [&str; 4] = ["finish", "x", "--distributed-id", "d"];
 
-/// A store with one contribution, `p`; a file for the one that comes late.
+/// A store in memory with one contribution, `p`; a file for the one that comes late.
 fn start() -> TestStore {
-    let test_store = TestStore::new();
+    let test_store = TestStore::in_memory();
     make_tree(&test_store.path(""), &[("p", b"1"), ("late", b"2")]);
     test_store.ok(&["upsert", "x", "p", "--run", "first", "--distributed-id", "d"]);
     test_store

@@ -15,7 +15,7 @@ fn upsert(test_store: &TestStore, run: &str, what: &[&str]) {
 
 #[test]
 fn of_two_processes_of_one_run_one_continues_and_the_error_of_the_other_names_it() {
-    let test_store = TestStore::new();
+    let test_store = TestStore::in_memory();
     make_tree(&test_store.path(""), &[("f", b"1")]);
     let args = ["upsert", "x", "f", "--run", "twin", "--distributed-id", "d", "--replace"];
     test_store.ok(&args);
@@ -115,12 +115,12 @@ fn of_two_processes_that_ask_for_a_draft_at_once_one_has_it() {
 #[test]
 fn a_first_contribution_without_a_type_takes_the_one_that_another_gives_meanwhile() {
     let steps = {
-        let test_store = TestStore::new();
+        let test_store = TestStore::in_memory();
         make_tree(&test_store.path(""), &[("f", b"1")]);
         steps(&test_store, &["upsert", "x", "f", "--run", "a", "--distributed-id", "d"])
     };
     for step in 1..=steps {
-        let test_store = TestStore::new();
+        let test_store = TestStore::in_memory();
         make_tree(&test_store.path(""), &[("f", b"1"), ("g", b"1")]);
         let mut first = test_store.stopped_before(step, &["upsert", "x", "f", "--run", "a", "--distributed-id", "d"]);
         let typed = test_store

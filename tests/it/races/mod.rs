@@ -7,7 +7,7 @@ mod killed_and_fenced;
 mod replies_and_sources;
 
 use crate::support::{
-    TestStore, copy_tree, files, make_tree, random_bytes, resume, shim, snapshot, text, wait_stopped,
+    TestStore, copy_tree, files, make_tree, memory_dir, random_bytes, resume, shim, snapshot, text, wait_stopped,
 };
 use cairn::catalog::remove::{self, Force};
 use cairn::catalog::{VersionSpec, alias};
@@ -109,7 +109,7 @@ fn unpublished(test_store: &TestStore, artifact: &str) -> usize {
 fn find_step(from: &TestStore, args: &[&str], when: impl Fn(&Path) -> bool) -> u64 {
     let mut found = None;
     for step in 1.. {
-        let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+        let test_store = TestStore { dir: memory_dir() };
         for entry in std::fs::read_dir(from.dir.path()).unwrap() {
             let entry = entry.unwrap();
             copy_tree(&entry.path(), &test_store.path(entry.file_name().to_str().unwrap()));
@@ -131,9 +131,9 @@ fn outcome(token: &Path) -> Option<String> {
     Some(std::fs::read_link(token.join("outcome")).ok()?.to_str()?.to_owned())
 }
 
-/// A store with `a:v0` and two sources.
+/// A store in memory with `a:v0` and two sources.
 fn one_version() -> TestStore {
-    let test_store = TestStore::new();
+    let test_store = TestStore::in_memory();
     make_tree(&test_store.path("one"), &[("f", b"one")]);
     make_tree(&test_store.path("two"), &[("f", b"two")]);
     make_tree(&test_store.path("three"), &[("f", b"three")]);

@@ -3,7 +3,7 @@
 //! that can be written to.
 
 use super::support::{LARGE, contributions, finished, left, whole};
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, steps, text};
+use crate::support::{TestStore, at_once, copy_tree, faults, make_tree, random_bytes, snapshot, steps, text};
 use cairn::catalog::{Draft, RunRecord};
 use cairn::staging::{Resume, Stage};
 use cairn::types::{ArtifactName, DistributedId, RunId};
@@ -49,6 +49,10 @@ fn copy_of(from: &TestStore) -> TestStore {
     from.copy(&["store", "want"])
 }
 
+fn on_disk(from: &TestStore) -> TestStore {
+    from.copy_on_disk(&["store", "want"])
+}
+
 /// The version that comes of the draft is what was staged.
 fn right(test_store: &TestStore, label: &str) {
     assert_eq!(contributions(test_store, "r"), 1, "{label}");
@@ -60,42 +64,40 @@ fn right(test_store: &TestStore, label: &str) {
 #[test]
 fn a_seal_killed_or_failed_at_every_step_gives_one_contribution_when_it_is_repeated() {
     let from = start();
-    let trial = copy_of(&from);
+    let trial = on_disk(&from);
     let steps = steps(&trial, &SEAL);
     right(&trial, "without a fault");
-    for kind in ["kill", "error"] {
-        for step in 1..=steps {
-            let test_store = copy_of(&from);
-            let output = test_store.cairn(&SEAL).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
-            let label = format!("{kind} at step {step} of {steps}: {:?} {}", output.status, text(&output.stderr));
-            match kind {
-                "kill" => assert!(output.status.signal() == Some(9) || step + 8 > steps, "{label}"),
-                _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{label}"),
-            }
-            // What was an error left the stage open, or closed for a sealer to come; in neither case can a writer reach
-            // an object.
-            let closed = left(&test_store).iter().any(|n| n.ends_with(".sealing"));
-            if !closed {
-                whole(&test_store, &label);
-            }
-            let output = test_store.cairn(&SEAL).output().unwrap();
-            assert!(
-                matches!(output.status.code(), Some(0 | 6)),
-                "again after {label}: {:?} {}",
-                output.status,
-                text(&output.stderr)
-            );
-            test_store.cairn(&["locks"]).output().unwrap();
-            let (next, directory) = open(&test_store); // and a run that is started again begins with nothing
-            assert_eq!(snapshot(&directory).len(), 0, "{label}");
-            drop(next);
-            test_store.run(&SEAL, 0);
-            assert!(contributions(&test_store, "r") == 2, "{label}: that one, and an empty one");
-            assert!(left(&test_store).is_empty(), "{label}: {:?}", left(&test_store));
-            assert!(finished(&test_store) == snapshot(&test_store.path("want")), "{label}");
+    at_once(&faults(steps), |(kind, step)| {
+        let test_store = on_disk(&from);
+        let output = test_store.cairn(&SEAL).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
+        let label = format!("{kind} at step {step} of {steps}: {:?} {}", output.status, text(&output.stderr));
+        match *kind {
+            "kill" => assert!(output.status.signal() == Some(9) || step + 8 > steps, "{label}"),
+            _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{label}"),
+        }
+        // What was an error left the stage open, or closed for a sealer to come; in neither case can a writer reach
+        // an object.
+        let closed = left(&test_store).iter().any(|n| n.ends_with(".sealing"));
+        if !closed {
             whole(&test_store, &label);
         }
-    }
+        let output = test_store.cairn(&SEAL).output().unwrap();
+        assert!(
+            matches!(output.status.code(), Some(0 | 6)),
+            "again after {label}: {:?} {}",
+            output.status,
+            text(&output.stderr)
+        );
+        test_store.cairn(&["locks"]).output().unwrap();
+        let (next, directory) = open(&test_store); // and a run that is started again begins with nothing
+        assert_eq!(snapshot(&directory).len(), 0, "{label}");
+        drop(next);
+        test_store.run(&SEAL, 0);
+        assert!(contributions(&test_store, "r") == 2, "{label}: that one, and an empty one");
+        assert!(left(&test_store).is_empty(), "{label}: {:?}", left(&test_store));
+        assert!(finished(&test_store) == snapshot(&test_store.path("want")), "{label}");
+        whole(&test_store, &label);
+    });
     println!("seal: {steps} steps, each killed and failed");
     assert!(steps > 30);
 }

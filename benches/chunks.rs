@@ -7,7 +7,8 @@
 //! (python3) the interpreter, `CAIRN_BENCH_ONLY` a part of the name of the changes to measure. Prints a table; works in
 //! `$TMPDIR`.
 //!
-//! `CAIRN_BENCH_DAYS=N` measures a file that grows by a thousandth on each of N days instead (`chunks_days.rs`).
+//! `CAIRN_BENCH_DAYS=N` measures a file that grows by a hundredth on each of N days instead (`chunks_days.rs`), and how
+//! fast it is then read through mounts.
 
 #[path = "chunks_days.rs"]
 mod days;

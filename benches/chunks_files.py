@@ -2,8 +2,8 @@
 
 chunks_files.py sqlite append|update MEGABYTES BEFORE AFTER
 chunks_files.py parquet append|update|column MEGABYTES BEFORE AFTER
-chunks_files.py parquet-days MEGABYTES FILE   writes FILE, and again with a thousandth more for each line that it reads;
-                                              prints a line each time
+chunks_files.py parquet-days MEGABYTES FILE PERCENT   writes FILE, and again with that much more of it for each line that
+                                                      it reads; prints a line each time
 
 Exits with 3 if it needs a module that is not installed (Parquet: pyarrow and numpy).
 """
@@ -82,7 +82,7 @@ def parquet(change, megabytes, before, after):
     write_parquet(after, (changed(i, group) for i, group in enumerate(groups(count))))
 
 
-def parquet_days(megabytes, path):
+def parquet_days(megabytes, path, percent):
     import numpy, pyarrow
 
     count = max(2, megabytes * 1_000_000 // BYTES)
@@ -92,14 +92,16 @@ def parquet_days(megabytes, path):
         print(day, flush=True)
         if not sys.stdin.readline():
             return
-        groups.append(pyarrow.table(columns(numpy, 1_000_000 + day, max(1, ROWS * count // 1000))))
+        rows = max(1, int(ROWS * count * percent / 100))
+        for i, done in enumerate(range(0, rows, ROWS)):
+            groups.append(pyarrow.table(columns(numpy, 1_000_000 + 1000 * day + i, min(ROWS, rows - done))))
 
 
 if __name__ == "__main__":
     what, args = sys.argv[1], sys.argv[2:]
     try:
         if what == "parquet-days":
-            parquet_days(int(args[0]), args[1])
+            parquet_days(int(args[0]), args[1], float(args[2]))
         else:
             {"sqlite": sqlite, "parquet": parquet}[what](args[0], int(args[1]), args[2], args[3])
     except ImportError as e:

@@ -3,7 +3,7 @@
 use super::aws;
 use super::connector::Connector;
 use super::runtime::wait;
-use super::source::{Attempt, Fault, Listed, Pin, Source, limits, retried};
+use super::source::{Attempt, Fault, Head, Listed, Pin, Source, fault_of_status, limits, no_length, retried};
 use super::uri::ObjectAt;
 use crate::locks::Mutex;
 use crate::progress::Progress;
@@ -91,13 +91,17 @@ fn path(key: &str) -> Attempt<Path> {
 }
 
 impl Source for BucketSource {
-    fn head(&self, within: Duration) -> Attempt<Pin> {
+    fn head(&self, within: Duration) -> Attempt<Head> {
         let (bucket, path) = (bucket(&self.at)?, path(&self.at.key)?);
         wait(within, || async {
             let options = GetOptions { head: true, version: self.at.version.clone(), ..GetOptions::default() };
             let answer = bucket.objects.get_opts(&path, options).await.map_err(fault)?;
-            Ok(Pin { size: answer.meta.size, tag: answer.meta.e_tag, version: answer.meta.version })
+            Ok(Head { size: Some(answer.meta.size), tag: answer.meta.e_tag, version: answer.meta.version })
         })
+    }
+
+    fn measure(&self, _: &mut (dyn FnMut(u64) -> bool + Send)) -> Attempt<Pin> {
+        Err(no_length()) // object stores always say it
     }
 
     fn get(&self, range: Range<u64>, pin: &Pin, within: Duration, take: &mut (dyn FnMut(&[u8]) + Send)) -> Attempt<()> {
@@ -225,16 +229,27 @@ fn fault(e: object_store::Error) -> Fault {
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
             Fault::Refused(format!("the server does not permit it ({text})"))
         }
-        object_store::Error::Generic { .. } if is_refusal(&text) => Fault::Refused(text),
-        object_store::Error::Generic { .. } => Fault::Passing(text),
+        object_store::Error::Generic { .. } => match status_of(&e) {
+            Some(status) => fault_of_status(status, text),
+            None if is_redirect(&e) => Fault::Refused(text),
+            None => Fault::Passing(text),
+        },
         _ => Fault::Refused(text),
     }
 }
 
-/// Whether an error is an answer that another attempt gets too.
-fn is_refusal(text: &str) -> bool {
-    let status = text.split("status code: ").nth(1).or_else(|| text.split("status ").nth(1)).unwrap_or_default();
-    status.starts_with('4') && !status.starts_with("408") && !status.starts_with("429")
+/// The status of the answer that an error is about. The type that has it is private to object_store.
+fn status_of(e: &object_store::Error) -> Option<u16> {
+    causes(e).find_map(|cause| cause.to_string().split("status code: ").nth(1)?.get(..3)?.parse().ok())
+}
+
+/// Whether the server sent the client elsewhere, which object_store does not follow.
+fn is_redirect(e: &object_store::Error) -> bool {
+    causes(e).any(|cause| cause.to_string().contains("redirect without LOCATION"))
+}
+
+fn causes(e: &object_store::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(e), |e| e.source())
 }
 
 /// An error with its causes, without what would be signed.
@@ -243,13 +258,11 @@ fn said(e: &object_store::Error) -> String {
         object_store::Error::Generic { .. } => String::new(),
         other => other.to_string(),
     };
-    let mut cause = std::error::Error::source(e);
-    while let Some(e) = cause {
-        let more = e.to_string();
+    for cause in causes(e) {
+        let more = cause.to_string();
         if !text.contains(&more) {
             text = if text.is_empty() { more } else { format!("{text}: {more}") };
         }
-        cause = e.source();
     }
     let line = text.lines().next().unwrap_or_default();
     line.chars().take(300).collect()

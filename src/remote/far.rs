@@ -8,7 +8,7 @@
 
 use super::blocks::{self, BLOCK, Block};
 use super::caching::cache;
-use super::source::{Attempt, Pin, Source, or_error, retried};
+use super::source::{Attempt, Pin, Source, no_length, or_error, retried};
 use super::uri::shown_uri;
 use crate::cache::{Flights, Item};
 use crate::error::Result;
@@ -75,7 +75,10 @@ impl FarFile {
         let shown = shown_uri(uri);
         let pin = match pin {
             Some(pin) => pin,
-            None => or_error(retried(&mut |within| source.head(within)), &shown)?,
+            None => {
+                let found = retried(&mut |within| source.head(within));
+                or_error(found.and_then(|head| head.pin().ok_or_else(no_length)), &shown)?
+            }
         };
         let item = blocks::object(uri, pin.size, pin.tag.as_deref());
         // Without a tag, the next state of the object would have the same key.
@@ -99,7 +102,7 @@ impl FarFile {
         let object = &self.object;
         let same = retried(&mut |within| {
             let now = object.source.head(within)?;
-            object.pin.compare(Some(now.size), now.tag.as_deref())
+            object.pin.compare(now.size, now.tag.as_deref())
         });
         or_error(same, &object.shown)
     }
@@ -273,7 +276,8 @@ impl Object {
 
     /// Begins to fetch an extent. An error is that of the reader that comes to it.
     fn fetch_ahead(self: &Arc<Self>, extent: u64) {
-        if EXTENTS.has(&self.extent_key(extent)) || self.numbers(extent).all(|number| self.is_noted(number)) {
+        let is_asked_for = EXTENTS.has(&self.extent_key(extent));
+        if is_asked_for || self.source.is_sent_whole() || self.numbers(extent).all(|number| self.is_noted(number)) {
             return;
         }
         let counted = Counted::new(EXTENT * BLOCK);

@@ -19,7 +19,7 @@ pub(crate) fn find(uri: &Uri, options: &FindOptions<'_>) -> Result<Named> {
     let found = match &uri.at {
         Location::File(path) => file(uri, path, options)?,
         #[cfg(feature = "remote")]
-        Location::Http if options.checksum => Named::One(super::network::one(uri)?),
+        Location::Http if options.checksum => Named::One(super::network::one(uri, options)?),
         #[cfg(feature = "remote")]
         Location::Object(at) if options.checksum || at.key.is_empty() || at.key.ends_with('/') => {
             super::network::objects(uri, at, options)?

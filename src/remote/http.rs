@@ -1,11 +1,13 @@
 //! `http://` and `https://`: one resource of a web server.
 
+use super::body::{Body, said};
 use super::runtime::wait;
-use super::source::{Attempt, Fault, LAST_MODIFIED, Pin, Source, limits};
+use super::source::{Attempt, Fault, Head, LAST_MODIFIED, Pin, Source, fault_of_status, limits, no_length};
 use crate::locks::Mutex;
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_MATCH, IF_UNMODIFIED_SINCE, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, IF_MATCH, IF_UNMODIFIED_SINCE, RANGE};
 use reqwest::{Client, Response, StatusCode, Url};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 static CLIENT: Mutex<Option<Client>> = Mutex::of_process(None, || None);
@@ -15,6 +17,20 @@ static CLIENT: Mutex<Option<Client>> = Mutex::of_process(None, || None);
 pub(super) struct HttpSource {
     url: Url,
     client: Client,
+    /// Whether it was found to ignore ranges.
+    is_sent_whole: AtomicBool,
+    /// The rest of an answer with the whole resource, for a reader that reads on. A forked child asks anew.
+    rest: Mutex<Option<Body>>,
+    /// Held by a reader of such an answer: each would read from the beginning again.
+    turn: Mutex<()>,
+}
+
+/// A part of a resource that a request asks for.
+enum Asked {
+    /// Only what is said of it.
+    Head,
+    All,
+    Part(Range<u64>),
 }
 
 impl HttpSource {
@@ -22,8 +38,15 @@ impl HttpSource {
     pub(super) fn new(url: &str) -> Attempt<HttpSource> {
         let url = Url::parse(url).map_err(|e| Fault::Refused(format!("it is not a URL: {e}")))?;
         let mut held = CLIENT.lock();
+        let source = |client| HttpSource {
+            url,
+            client,
+            is_sent_whole: AtomicBool::new(false),
+            rest: Mutex::of_process(None, || None),
+            turn: Mutex::of_process((), || ()),
+        };
         if let Some(client) = &*held {
-            return Ok(HttpSource { url, client: client.clone() });
+            return Ok(source(client.clone()));
         }
         // The client is built on the runtime, whose cryptography it uses.
         let client = wait(Duration::from_secs(10), || async {
@@ -34,15 +57,15 @@ impl HttpSource {
                 .build()
                 .map_err(|e| Fault::Refused(format!("no client for requests: {}", said(&e))))
         })?;
-        Ok(HttpSource { url, client: held.insert(client).clone() })
+        Ok(source(held.insert(client).clone()))
     }
 
-    async fn send(&self, range: Option<Range<u64>>, pin: Option<&Pin>) -> Attempt<Response> {
-        let mut request = match &range {
-            Some(_) => self.client.get(self.url.clone()),
-            None => self.client.head(self.url.clone()),
+    async fn send(&self, asked: Asked, pin: Option<&Pin>) -> Attempt<Response> {
+        let mut request = match &asked {
+            Asked::Head => self.client.head(self.url.clone()),
+            Asked::All | Asked::Part(_) => self.client.get(self.url.clone()),
         };
-        if let Some(range) = &range {
+        if let Asked::Part(range) = &asked {
             request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
         }
         if let Some(pin) = pin {
@@ -55,25 +78,22 @@ impl HttpSource {
         let answer = request.send().await.map_err(|e| Fault::Passing(said(&e)))?;
         match answer.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
-            StatusCode::NOT_FOUND | StatusCode::GONE => Err(Fault::Missing),
             StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE if pin.is_some() => {
                 let wanted = pin.and_then(|pin| pin.tag.clone()).unwrap_or_default();
                 Err(Fault::Changed(format!("expected {wanted}, and the server answers {}", answer.status())))
             }
-            status @ (StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) => {
-                Err(Fault::Passing(format!("the server answers {status}")))
-            }
-            status if status.is_server_error() => Err(Fault::Passing(format!("the server answers {status}"))),
-            status => Err(Fault::Refused(format!("the server answers {status}"))),
+            status => Err(fault_of_status(status.as_u16(), format!("the server answers {status}"))),
         }
     }
 
-    async fn read(&self, range: Range<u64>, pin: &Pin, take: &mut (dyn FnMut(&[u8]) + Send)) -> Attempt<()> {
-        let mut answer = self.send(Some(range.clone()), Some(pin)).await?;
-        let (from, size) = match answer.status() {
-            StatusCode::PARTIAL_CONTENT => part(answer.headers())?,
+    /// Asks for a range. The answer begins at it or before it.
+    async fn begin(&self, range: Range<u64>, pin: &Pin) -> Attempt<Body> {
+        let answer = self.send(Asked::Part(range.clone()), Some(pin)).await?;
+        let is_part = answer.status() == StatusCode::PARTIAL_CONTENT;
+        let (from, size) = match is_part {
+            true => part(answer.headers())?,
             // A server without ranges sends all of it: what is before the range is not used.
-            _ => (0, answer.content_length()),
+            false => (0, length(&answer)),
         };
         let tag = match &pin.tag {
             Some(tag) if tag.starts_with(LAST_MODIFIED) => last_modified(answer.headers()),
@@ -86,45 +106,78 @@ impl HttpSource {
                 range.start
             )));
         }
-        let (mut skip, mut left) = ((range.start - from) as usize, (range.end - range.start) as usize);
-        while left > 0 {
-            let Some(piece) = answer.chunk().await.map_err(|e| Fault::Passing(said(&e)))? else {
-                return Err(Fault::Passing(format!("the answer ended {left} bytes early")));
-            };
-            let unused = skip.min(piece.len());
-            skip -= unused;
-            let used = &piece[unused..];
-            let used = &used[..used.len().min(left)];
-            left -= used.len();
-            if !used.is_empty() {
-                take(used);
-            }
+        self.is_sent_whole.store(!is_part, Ordering::Relaxed);
+        Ok(Body::new(answer, from))
+    }
+
+    async fn read(&self, range: Range<u64>, pin: &Pin, take: &mut (dyn FnMut(&[u8]) + Send)) -> Attempt<()> {
+        let rest = self.rest.lock().take().filter(|rest| rest.at() <= range.start);
+        let mut body = match rest {
+            Some(rest) => rest,
+            None => self.begin(range.clone(), pin).await?,
+        };
+        body.take(range.start - body.at(), &mut |_| ()).await?;
+        body.take(range.end - range.start, take).await?;
+        if self.is_sent_whole() && range.end < pin.size {
+            *self.rest.lock() = Some(body);
+        } else if self.is_sent_whole() && body.next().await?.is_some() {
+            return Err(Fault::Changed(format!("expected {} bytes, found more", pin.size)));
         }
         Ok(())
+    }
+
+    /// Asks for all of it, and reads that to its end.
+    async fn count(&self, see: &mut (dyn FnMut(u64) -> bool + Send)) -> Attempt<Pin> {
+        let answer = self.send(Asked::All, None).await?;
+        let tag = tag(answer.headers());
+        let mut body = Body::new(answer, 0);
+        while body.next().await?.is_some() {
+            if !see(body.at()) {
+                return Err(Fault::Refused("it was asked to stop".into()));
+            }
+        }
+        Ok(Pin { size: body.at(), tag, version: None })
     }
 }
 
 impl Source for HttpSource {
-    fn head(&self, within: Duration) -> Attempt<Pin> {
+    fn head(&self, within: Duration) -> Attempt<Head> {
         wait(within, || async {
-            let answer = match self.send(None, None).await {
+            let answer = match self.send(Asked::Head, None).await {
                 // It answers to GET only.
-                Err(Fault::Refused(_)) => self.send(Some(0..1), None).await?,
+                Err(Fault::Refused(_)) => self.send(Asked::Part(0..1), None).await?,
                 answer => answer?,
             };
             let size = match answer.status() {
                 StatusCode::PARTIAL_CONTENT => part(answer.headers())?.1,
-                _ => answer.headers().get("content-length").and_then(|n| n.to_str().ok()?.parse().ok()),
+                _ => length(&answer),
             };
-            let size = size.ok_or_else(|| Fault::Refused("its server does not say how long it is".into()))?;
-            let tag = etag(answer.headers()).or_else(|| last_modified(answer.headers()));
-            Ok(Pin { size, tag, version: None })
+            Ok(Head { size, tag: tag(answer.headers()), version: None })
         })
     }
 
+    fn measure(&self, see: &mut (dyn FnMut(u64) -> bool + Send)) -> Attempt<Pin> {
+        let pin = wait(Duration::MAX, || self.count(see))?;
+        if pin.tag.is_some() { Ok(pin) } else { Err(no_length()) }
+    }
+
     fn get(&self, range: Range<u64>, pin: &Pin, within: Duration, take: &mut (dyn FnMut(&[u8]) + Send)) -> Attempt<()> {
+        let _turn = self.is_sent_whole().then(|| self.turn.lock());
         wait(within, || self.read(range, pin, take))
     }
+
+    fn is_sent_whole(&self) -> bool {
+        self.is_sent_whole.load(Ordering::Relaxed)
+    }
+}
+
+/// The length that an answer says. (That of its body is 0 after HEAD.)
+fn length(answer: &Response) -> Option<u64> {
+    answer.headers().get(CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok())
+}
+
+fn tag(headers: &HeaderMap) -> Option<String> {
+    etag(headers).or_else(|| last_modified(headers))
 }
 
 fn etag(headers: &HeaderMap) -> Option<String> {
@@ -144,19 +197,4 @@ fn part(headers: &HeaderMap) -> Attempt<(u64, Option<u64>)> {
         Some((range.split_once('-')?.0.trim().parse().ok()?, size.parse().ok()))
     };
     parsed().ok_or_else(|| Fault::Refused(format!("its server sends a part without saying which: `{text}`")))
-}
-
-/// An error of a request with its causes, without the URL.
-fn said(e: &reqwest::Error) -> String {
-    let mut text = match () {
-        () if e.is_timeout() => "the server does not answer".to_owned(),
-        () if e.is_connect() => "cannot connect".to_owned(),
-        () => "the connection failed".to_owned(),
-    };
-    let mut cause = std::error::Error::source(e);
-    while let Some(e) = cause {
-        text = format!("{text}: {e}");
-        cause = e.source();
-    }
-    text
 }

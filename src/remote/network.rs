@@ -5,7 +5,7 @@ use super::http::HttpSource;
 use super::named::{FindOptions, Named, bare, too_many};
 #[cfg(feature = "fuse")]
 pub(super) use super::source::longest_wait;
-use super::source::{Attempt, Fault, LAST_MODIFIED, Pin, retried};
+use super::source::{Attempt, Fault, LAST_MODIFIED, Pin, no_length, retried};
 pub(super) use super::source::{Source, or_error};
 use super::uri::{Location, ObjectAt, Uri, shown_uri};
 use crate::error::{Error, Result};
@@ -38,21 +38,43 @@ pub(super) fn quoted(tag: String) -> String {
     if is_bare { format!("\"{tag}\"") } else { tag }
 }
 
-/// The one object that a URI names, as it is now.
-pub(super) fn one(uri: &Uri) -> Result<Reference> {
-    let pin = source_of(uri).and_then(|source| retried(&mut |within| source.head(within)));
-    pinned(uri, pin.map_err(|fault| fault.into_error_of_adding(&shown_uri(&uri.text)))?)
+/// The one object that a URI names, as it is now. If its server does not say how long it is, it is read once.
+pub(super) fn one(uri: &Uri, options: &FindOptions<'_>) -> Result<Reference> {
+    let failed = |fault: Fault| fault.into_error_of_adding(&shown_uri(&uri.text));
+    let source = source_of(uri).map_err(failed)?;
+    let head = retried(&mut |within| source.head(within)).map_err(failed)?;
+    let head = match head.size {
+        Some(size) => return pinned(uri, Pin { size, tag: head.tag, version: head.version }),
+        None => head,
+    };
+    if head.tag.is_none() {
+        return Err(shows_no_change(uri));
+    }
+    options.progress.set_activity(Activity::Scanning);
+    let mut seen = 0;
+    let mut see = |bytes: u64| {
+        options.progress.add_done(0, bytes.saturating_sub(seen));
+        seen = seen.max(bytes);
+        !options.progress.is_cancelled()
+    };
+    let pin = retried(&mut |_| source.measure(&mut see));
+    options.progress.check_cancelled()?;
+    pinned(uri, pin.map_err(failed)?)
 }
 
 /// What is recorded of an object with that pin.
 fn pinned(uri: &Uri, pin: Pin) -> Result<Reference> {
     if pin.tag.is_none() {
-        let shown = shown_uri(&uri.text);
-        let why = "its server sends neither an ETag nor a time of change, so a change there would not be noticed";
-        return Err(Error::io_message(format!("cannot add {shown}: {why}"))
-            .with_hint("--no-checksum records the URI alone; a downloaded copy can be put as a file"));
+        return Err(shows_no_change(uri));
     }
     Ok(reference(with_version(uri, &pin), pin))
+}
+
+/// The error for a source that does not show whether it changed.
+fn shows_no_change(uri: &Uri) -> Error {
+    let why = "its server sends neither an ETag nor a time of change, so a change there would not be noticed";
+    Error::io_message(format!("cannot add {}: {why}", shown_uri(&uri.text)))
+        .with_hint("--no-checksum records the URI alone; a downloaded copy can be put as a file")
 }
 
 /// The URI, with the version of the object that its server has now: it keeps that one when the object is replaced.
@@ -71,7 +93,10 @@ pub(super) fn objects(uri: &Uri, at: &ObjectAt, options: &FindOptions<'_>) -> Re
     if !at.key.is_empty() && !at.key.ends_with('/') {
         let source = BucketSource::new(at);
         match retried(&mut |within| source.head(within)) {
-            Ok(pin) => return pinned(uri, pin).map(Named::One),
+            Ok(head) => {
+                let pin = head.pin().ok_or_else(|| no_length().into_error_of_adding(&shown))?;
+                return pinned(uri, pin).map(Named::One);
+            }
             Err(Fault::Missing) if at.version.is_none() => {}
             Err(fault) => return Err(fault.into_error_of_adding(&shown)),
         }

@@ -28,6 +28,17 @@ pub(super) struct Listed {
     pub(super) pin: Pin,
 }
 
+/// What a server says of an object now. Not every web server says how long it is.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// Its length.
+    pub(super) size: Option<u64>,
+    /// As [`Pin::tag`].
+    pub(super) tag: Option<String>,
+    /// As [`Pin::version`].
+    pub(super) version: Option<String>,
+}
+
 /// Why an attempt failed.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -47,11 +58,26 @@ pub(super) type Attempt<T> = std::result::Result<T, Fault>;
 /// One object of a server. Each method is one attempt; `within` bounds it.
 pub(super) trait Source: fmt::Debug + Send + Sync {
     /// What identifies its bytes now.
-    fn head(&self, within: Duration) -> Attempt<Pin>;
+    fn head(&self, within: Duration) -> Attempt<Head>;
+
+    /// Reads all of it once to find out how long it is. `see` gets the bytes so far, and returns `false` to end it.
+    fn measure(&self, see: &mut (dyn FnMut(u64) -> bool + Send)) -> Attempt<Pin>;
 
     /// Passes the bytes of `range` to `take`. They are those of `pin`: the request has it as a condition, and the
     /// answer is compared with it, since there are servers that ignore conditions.
     fn get(&self, range: Range<u64>, pin: &Pin, within: Duration, take: &mut (dyn FnMut(&[u8]) + Send)) -> Attempt<()>;
+
+    /// Whether its server was found to ignore ranges: then it is read fastest in order, by one reader.
+    fn is_sent_whole(&self) -> bool {
+        false
+    }
+}
+
+impl Head {
+    /// What is pinned, if the length is known.
+    pub(super) fn pin(self) -> Option<Pin> {
+        Some(Pin { size: self.size?, tag: self.tag, version: self.version })
+    }
 }
 
 impl Pin {
@@ -72,6 +98,24 @@ impl Pin {
     pub(super) fn if_match(&self) -> Option<&str> {
         self.tag.as_deref().filter(|tag| !tag.starts_with("W/") && !tag.starts_with(LAST_MODIFIED))
     }
+}
+
+/// The fault of an answer with that status. It passes if the status says that the server, or one before it, is too busy
+/// or failed: 408, 425, 429, 500, 502 to 504, and what proxies use from 520 on. The others, 501 too, are answers that a
+/// further attempt gets again.
+pub(super) fn fault_of_status(status: u16, why: String) -> Fault {
+    match status {
+        404 | 410 => Fault::Missing,
+        408 | 425 | 429 | 500 | 502..=504 | 520..=599 => Fault::Passing(why),
+        _ => Fault::Refused(why),
+    }
+}
+
+/// The fault of an object whose length is not known.
+pub(super) fn no_length() -> Fault {
+    Fault::Refused(
+        "its server does not say how long it is (if it is added without --no-checksum, it is measured)".into(),
+    )
 }
 
 /// An ETag without quotes: some servers leave them out in listings.

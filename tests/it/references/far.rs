@@ -157,6 +157,69 @@ fn passing_faults_are_repeated_and_lasting_ones_end_within_a_bound() {
 }
 
 #[test]
+fn an_answer_that_another_attempt_would_get_too_is_an_error_at_once() {
+    let (test, server) = (TestStore::new(), Server::start());
+    server.put("bucket/x", b"abc");
+    let account = format!(
+        r#"{{"gcs_base_url":"{}","disable_oauth":true,"client_email":"","private_key":"","private_key_id":""}}"#,
+        server.endpoint()
+    );
+    std::fs::write(test.path("account.json"), account).unwrap();
+    let put = |uri: &str, status: u16, errors: u64| {
+        server.faults(Faults { errors, status, ..Faults::default() });
+        server.counted();
+        let mut command = cairn(&test, &server, &["put", "x", uri]);
+        let out = command.env("GOOGLE_SERVICE_ACCOUNT", test.path("account.json")).output().unwrap();
+        (out.status.code(), text(&out.stderr), server.counted().0)
+    };
+    // HEAD and GET for an object; for a prefix also the listing.
+    for uri in [&server.url("bucket/x"), "s3://bucket/x", "gs://bucket/x", "gs://bucket", "s3://bucket"] {
+        for status in [400, 401, 403, 404, 405, 410, 411, 412, 416, 501, 505] {
+            let (code, stderr, requests) = put(uri, status, u64::MAX);
+            assert!(matches!(code, Some(5 | 6)) && requests <= 2, "{uri} {status}: {code:?} {requests} {stderr}");
+        }
+        for status in [408, 429, 500, 502, 503, 504] {
+            let (code, stderr, _) = put(uri, status, 1);
+            assert_eq!(code, Some(0), "{uri} {status}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_web_server_that_does_not_say_the_length_is_read_once_to_find_it() {
+    let (test, server) = (TestStore::new(), Server::start());
+    let bytes = random_bytes(1, 33 * MIB + 5);
+    server.put("x", &bytes);
+    let uri = server.url("x");
+    let chunked = Faults { no_length: true, ignores_ranges: true, ..Faults::default() };
+    server.faults(chunked.clone());
+    ok(&test, &server, &["put", "x", &uri]);
+    assert_eq!(entries(&test, &server, "x")[0]["size"].as_u64(), Some(bytes.len() as u64));
+    assert_eq!(ok(&test, &server, &["put", "x", &uri]), "x:v0", "nothing changed");
+    server.counted();
+    assert!(run(&test, &server, &["cat", "x", "x"], 0).0 == bytes);
+    ok(&test, &server, &["get", "x", "out"]);
+    assert!(std::fs::read(test.path("out/x")).unwrap() == bytes);
+    let (requests, sent) = server.counted();
+    assert!(requests <= 4 && sent < 4 * bytes.len() as u64, "each read in one answer: {requests} {sent}");
+    ok(&test, &server, &["verify", "x", "--references"]);
+    server.put("x", &bytes[1..]);
+    assert!(run(&test, &server, &["get", "x", "changed"], 5).1.contains("it changed"));
+    run(&test, &server, &["verify", "x", "--references"], 1);
+    // With ranges, an answer of one byte says it.
+    server.faults(Faults { no_length: true, no_head: true, ..Faults::default() });
+    ok(&test, &server, &["put", "ranges", &uri]);
+    server.faults(chunked);
+    ok(&test, &server, &["put", "bare", &uri, "--no-checksum"]);
+    let stderr = run(&test, &server, &["cat", "bare", "x"], 5).1;
+    assert!(stderr.contains("does not say how long it is"), "{stderr}");
+    server.faults(Faults { no_length: true, ignores_ranges: true, no_etag: true, no_time: true, ..Faults::default() });
+    server.counted();
+    assert!(run(&test, &server, &["put", "none", &uri], 5).1.contains("neither an ETag nor"));
+    assert_eq!(server.counted().1, 0, "it is not read in vain");
+}
+
+#[test]
 fn a_web_server_without_ranges_etags_or_head_is_read_and_one_that_shows_no_change_is_refused() {
     let (test, server) = (TestStore::new(), Server::start());
     let bytes = random_bytes(1, 2 * MIB + 5);

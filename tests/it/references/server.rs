@@ -24,8 +24,12 @@ pub struct Faults {
     pub no_time: bool,
     /// HEAD is refused.
     pub no_head: bool,
-    /// How many requests are answered 500.
+    /// How many requests are answered with an error.
     pub errors: u64,
+    /// The status of these answers, if not 500.
+    pub status: u16,
+    /// Answers do not say their length: they are chunked.
+    pub no_length: bool,
     /// How many answers end after this many bytes.
     pub cuts: (u64, usize),
     /// Before each answer.
@@ -192,7 +196,9 @@ impl Shared {
 
     fn answer(&self, request: &Request, faults: &Faults, stream: &mut TcpStream) -> std::io::Result<bool> {
         if faults.errors > 0 {
-            return plain(stream, "500 Internal Server Error", &[], b"oops");
+            let status = if faults.status == 0 { 500 } else { faults.status };
+            let body: &[u8] = if request.method == "HEAD" { b"" } else { b"oops" };
+            return plain(stream, &format!("{status} Fault"), &[], body);
         }
         if request.query.contains_key("list-type") {
             return plain(stream, "200 OK", &["Content-Type: application/xml".into()], self.list(request).as_bytes());
@@ -224,7 +230,8 @@ impl Shared {
             if faults.no_head {
                 return plain(stream, "405 Method Not Allowed", &[], b"");
             }
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{}\r\n\r\n", bytes.len(), headers.join("\r\n"))?;
+            let length = if faults.no_length { String::new() } else { format!("Content-Length: {}\r\n", bytes.len()) };
+            write!(stream, "HTTP/1.1 200 OK\r\n{length}{}\r\n\r\n", headers.join("\r\n"))?;
             return Ok(true);
         }
         self.gets.fetch_add(1, Ordering::SeqCst);
@@ -243,11 +250,29 @@ impl Shared {
             }
             None => ("200 OK", &bytes[..]),
         };
-        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{}\r\n\r\n", part.len(), headers.join("\r\n"))?;
+        let length = match faults.no_length {
+            true => "Transfer-Encoding: chunked".to_owned(),
+            false => format!("Content-Length: {}", part.len()),
+        };
+        write!(stream, "HTTP/1.1 {status}\r\n{length}\r\n{}\r\n\r\n", headers.join("\r\n"))?;
+        if faults.no_length {
+            return self.send_chunked(part, stream);
+        }
         let sent = if faults.cuts.0 > 0 { &part[..part.len().min(faults.cuts.1)] } else { part };
         self.bytes.fetch_add(sent.len() as u64, Ordering::SeqCst);
         stream.write_all(sent)?;
         Ok(sent.len() == part.len())
+    }
+
+    fn send_chunked(&self, bytes: &[u8], stream: &mut TcpStream) -> std::io::Result<bool> {
+        for piece in bytes.chunks(100_000) {
+            write!(stream, "{:x}\r\n", piece.len())?;
+            stream.write_all(piece)?;
+            stream.write_all(b"\r\n")?;
+            self.bytes.fetch_add(piece.len() as u64, Ordering::SeqCst);
+        }
+        stream.write_all(b"0\r\n\r\n")?;
+        Ok(true)
     }
 
     /// `ListObjectsV2` with pages of 100 rows: objects, and prefixes up to the delimiter.

@@ -31,7 +31,7 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Serves `source` at `at`; `how`: `no-open`, `passthrough` or `write`.
+    /// Serves `source` at `at`; `how`: `no-open`, `passthrough`, `memory` (large files have any bytes) or `write`.
     pub fn start(how: &str, source: &Path, at: &Path) -> io::Result<Floor> {
         let before = fs::metadata(at)?.dev();
         let child = Command::new(std::env::current_exe()?).arg("floor").arg(how).arg(source).arg(at).spawn()?;
@@ -70,7 +70,8 @@ pub fn serve(args: &[String]) -> io::Result<()> {
         return Session::new(Writer::new(source, how == "write")?, at, &config)?.run();
     }
     config.mount_options.extend([MountOption::RO, MountOption::DefaultPermissions]);
-    let reader = Reader::of(source, how == "passthrough")?;
+    let mut reader = Reader::of(source, how == "passthrough")?;
+    reader.from_memory = how == "memory";
     let session = Session::new(reader, at, &config)?;
     let at = at.to_owned();
     // By another thread: asking for the mount's device takes an answer of the session.
@@ -98,12 +99,15 @@ pub struct Reader {
     nodes: Vec<Node>,
     by_name: HashMap<(u64, OsString), u64>,
     passthrough: bool,
+    /// Large files are not read: what is answered was in memory before.
+    from_memory: bool,
     opens: Mutex<HashMap<u64, BackingId>>,
 }
 
 impl Reader {
     fn of(source: &Path, passthrough: bool) -> io::Result<Reader> {
-        let mut reader = Reader { nodes: Vec::new(), by_name: HashMap::new(), passthrough, opens: Mutex::default() };
+        let (nodes, by_name) = (Vec::new(), HashMap::new());
+        let mut reader = Reader { nodes, by_name, passthrough, from_memory: false, opens: Mutex::default() };
         reader.add(source)?;
         Ok(reader)
     }
@@ -217,7 +221,10 @@ impl Filesystem for Reader {
             }
             Content::Large(file) => BUFFER.with_borrow_mut(|buffer| {
                 buffer.resize(size as usize, 0);
-                let n = file.read_at(buffer, offset).expect("it is read");
+                let n = match self.from_memory {
+                    true => self.node(ino.0).attr.size.saturating_sub(offset).min(size.into()) as usize,
+                    false => file.read_at(buffer, offset).expect("it is read"),
+                };
                 reply.data(&buffer[..n]);
             }),
             Content::Directory(_) => reply.error(Errno::EISDIR),

@@ -8,6 +8,7 @@
 use crate::disk::CacheDir;
 use crate::locks::Mutex;
 use crate::types::Digest;
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -30,6 +31,11 @@ const STATE_AT: u64 = 24;
 const ENTRY: u64 = 8;
 /// A use is noted at most once in this time.
 const NOTED: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// A block of which a part is wanted, while it is checked. It is used again: new memory costs more than the check.
+    static WHOLE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// One content, open.
 #[derive(Debug)]
@@ -151,9 +157,11 @@ impl Content {
         let right = if out.len() == length {
             self.read_checked(number, out)
         } else {
-            let mut whole = vec![0; length];
+            let mut whole = WHOLE.take();
+            whole.resize(length, 0);
             let right = self.read_checked(number, &mut whole);
             out.copy_from_slice(&whole[from..from + out.len()]);
+            WHOLE.set(whole);
             right
         };
         if right {

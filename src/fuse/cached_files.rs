@@ -9,11 +9,15 @@ use crate::error::Error;
 use crate::objects::cached_object;
 use crate::types::{Digest, Hasher};
 use parking_lot::Mutex;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How many whole files wait for their check at most.
+const WAITING_CHECKS: usize = 4096;
 
 /// Reads a number of bytes of the file at an offset from the store.
 type FromStore<'a> = &'a dyn Fn(u64, usize, &mut Vec<u8>) -> FuseResult<()>;
@@ -27,11 +31,25 @@ pub(super) struct CachedFiles {
     checks: WholeChecks,
 }
 
-/// Checks of whole files of a cache, after which the kernel can read them by itself.
+/// Checks of whole files of a cache, after which the kernel can read them by itself. A thread does one after the other.
 #[derive(Default)]
 pub(super) struct WholeChecks {
-    /// Whether a thread is at it.
-    checking: Arc<AtomicBool>,
+    queue: Arc<Mutex<CheckQueue>>,
+}
+
+#[derive(Default)]
+struct CheckQueue {
+    waiting: VecDeque<WholeCheck>,
+    /// What the thread checks now.
+    at_work: Option<Digest>,
+    has_thread: bool,
+}
+
+/// A content of a cache, with its digest if that is known.
+struct WholeCheck {
+    cache: Arc<Cache>,
+    item: Item,
+    digest: Option<Digest>,
 }
 
 impl CachedFiles {
@@ -123,31 +141,84 @@ impl WholeChecks {
     /// If all blocks are in the cache, a thread checks them as a whole, so that later opens can leave reading to the
     /// kernel.
     pub(super) fn start(&self, cache: &Arc<Cache>, item: Item, digest: Option<Digest>) {
-        if !cache.may_be_whole(&item) || self.checking.swap(true, Ordering::AcqRel) {
+        if !cache.may_be_whole(&item) {
             return;
         }
-        let (cache, checking) = (cache.clone(), Checking(self.checking.clone()));
-        let check = move || {
-            let _checking = checking;
-            check_whole(&cache, &item, digest.as_ref());
-        };
-        drop(start_thread("cairn-check", check)); // without a thread, the next open tries again
+        let mut queue = self.queue.lock();
+        let is_known = queue.at_work == Some(item.key) || queue.waiting.iter().any(|check| check.item.key == item.key);
+        if is_known || queue.waiting.len() >= WAITING_CHECKS {
+            return; // if there is no room, the next open tries again
+        }
+        queue.waiting.push_back(WholeCheck { cache: cache.clone(), item, digest });
+        if queue.has_thread {
+            return;
+        }
+        let ending = Checking(self.queue.clone());
+        queue.has_thread = start_thread("cairn-check", move || ending.check_all()).is_ok();
+        if !queue.has_thread {
+            queue.waiting.clear();
+        }
     }
 }
 
-/// Checks a content of the cache as a whole; one process of the node does.
-fn check_whole(cache: &Cache, item: &Item, digest: Option<&Digest>) {
-    let lock = cache.lock(&item.key, std::time::Duration::ZERO);
-    if lock.is_some() {
-        cache.check_whole(item, digest);
+impl WholeCheck {
+    /// One process of the node does it.
+    fn run(&self) {
+        let lock = self.cache.lock(&self.item.key, Duration::ZERO);
+        if lock.is_some() {
+            self.cache.check_whole(&self.item, self.digest.as_ref());
+        }
     }
 }
 
-/// Ends a check, also after a panic.
-struct Checking(Arc<AtomicBool>);
+/// The queue of the thread that checks, which ends with it, also after a panic.
+struct Checking(Arc<Mutex<CheckQueue>>);
+
+impl Checking {
+    fn check_all(&self) {
+        while let Some(check) = self.next() {
+            check.run();
+        }
+    }
+
+    fn next(&self) -> Option<WholeCheck> {
+        let mut queue = self.0.lock();
+        let next = queue.waiting.pop_front();
+        queue.at_work = next.as_ref().map(|check| check.item.key);
+        // Under the same lock as the look for more: a check that is added afterwards starts a thread.
+        queue.has_thread = next.is_some();
+        next
+    }
+}
 
 impl Drop for Checking {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        if std::thread::panicking() {
+            *self.0.lock() = CheckQueue::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_files_that_become_whole_at_once_are_checked() {
+        let tmp = tempfile::tempdir().unwrap();
+        let cache = Arc::new(Cache::open(tmp.path(), Some(1 << 30)).unwrap());
+        let bytes = |n: u8| vec![n; 3 << 20];
+        let items: Vec<Item> = (0..9).map(|n| Item { key: Digest::of(&bytes(n)), size: 3 << 20 }).collect();
+        for (n, item) in items.iter().enumerate() {
+            let fetch = |range: Range<u64>| Ok(bytes(n as u8)[range.start as usize..range.end as usize].to_vec());
+            cache.read_through(item, 0, &mut bytes(0), &fetch).unwrap();
+        }
+        let checks = WholeChecks::default();
+        items.iter().for_each(|item| checks.start(&cache, *item, Some(item.key)));
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        while !items.iter().all(|item| cache.whole(item).is_some()) {
+            assert!(std::time::Instant::now() < until);
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }

@@ -12,6 +12,9 @@ use crate::types::{Digest, PackRef};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+/// The first part of a range that is read. See [`growing`].
+const FIRST_PART: u64 = 4 << 10;
+
 /// A small file in a pack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PackedFile {
@@ -70,8 +73,8 @@ impl Objects {
                 // from which later reads take more than twice as long.
                 disk::advise_sequential(object.file());
             }
-            for at in range.clone().step_by(BLOCK as usize) {
-                read_part(&content, &mut buffer[..(range.end - at).min(BLOCK) as usize], at)?;
+            for part in growing(range) {
+                read_part(&content, &mut buffer[..(part.end - part.start) as usize], part.start)?;
             }
             return Ok(());
         };
@@ -119,6 +122,18 @@ impl Objects {
     }
 }
 
+/// The parts of a range in which it is read: small ones first, then blocks. The kernel's readahead begins with single
+/// pages for about four times the length of the first read, and takes larger ones step by step. If that is a whole
+/// block, a third of a large file ends up in small pages, from which later reads take an eighth longer.
+fn growing(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let first = range.start..(range.start + FIRST_PART).min(range.end);
+    std::iter::successors(Some(first), move |part| {
+        let length = (2 * (part.end - part.start)).min(BLOCK);
+        Some(part.end..(part.end + length).min(range.end))
+    })
+    .take_while(|part| !part.is_empty())
+}
+
 /// Fills the buffer with a large file's bytes at `at`.
 fn read_part(content: &Content, out: &mut [u8], at: u64) -> Result<()> {
     let end = at + out.len() as u64;
@@ -135,6 +150,23 @@ fn read_part(content: &Content, out: &mut [u8], at: u64) -> Result<()> {
             let part = bytes.get(from..).and_then(|rest| rest.get(..out.len()));
             out.copy_from_slice(part.ok_or_else(cut)?);
             Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_read_in_parts_that_grow_to_a_block_and_leave_nothing_out() {
+        for range in [0..0, 5..6, 0..4096, 7..5000, (128 << 20)..(256 << 20) + 17] {
+            let parts: Vec<_> = growing(range.clone()).collect();
+            assert!(parts.windows(2).all(|two| two[0].end == two[1].start), "{range:?}");
+            assert_eq!(parts.iter().map(|part| part.end - part.start).sum::<u64>(), range.end - range.start);
+            assert!(parts.first().is_none_or(|part| part.start == range.start && part.end <= range.start + FIRST_PART));
+            assert!(parts.iter().all(|part| part.end - part.start <= BLOCK));
+            assert!(parts.len() < 9 + ((range.end - range.start) / BLOCK) as usize + 2, "{}", parts.len());
         }
     }
 }

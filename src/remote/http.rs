@@ -27,7 +27,7 @@ pub(super) struct HttpSource {
 
 /// A part of a resource that a request asks for.
 enum Asked {
-    /// Only what is said of it.
+    /// Only its headers.
     Head,
     All,
     Part(Range<u64>),

@@ -167,8 +167,8 @@ fn line(
 pub fn cat(context: &mut Context, args: CatArgs) -> CommandResult {
     let path = RelPath::parse(args.path.as_bytes())?;
     let version = context.version(&args.version)?;
-    found(&Listed::of(&version), &version.tree()?, &path)?;
-    let mut from = version.open(path.as_bytes())?;
+    let FoundEntry { entry, .. } = found(&Listed::of(&version), &version.tree()?, &path)?;
+    let mut from = version.open_entry(&path, &entry)?;
     context.out.copy(&mut from, &format!("{version} {path}"))?;
     Ok(0)
 }

@@ -4,7 +4,7 @@
 //! | URI | recorded under checksum | a change is noticed by |
 //! |---|---|---|
 //! | `file:///PATH` | size, SHA-256 | the file is hashed once for each state (time stamps, inode) |
-//! | `http(s)://` | size (measured if need be), ETag or time of change | `If-Match` on each range; the ETag of each answer |
+//! | `http(s)://` | size (measured if need be), ETag or time of change | `If-Match` on each range; each ETag |
 //! | `s3://`, `gs://`, `az://` | size, ETag | the same |
 //! | any other | nothing | it cannot be read |
 //!

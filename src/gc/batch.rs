@@ -14,13 +14,13 @@ use crate::progress::Progress;
 use crate::store::Store;
 use crate::threads;
 use crate::types::{Digest, Token};
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How many files are listed at once.
@@ -42,7 +42,7 @@ pub(super) struct Batch<'a> {
     name: OsString,
     _lock: LockFile,
     /// How many files came in, and have not left.
-    files: Cell<u64>,
+    files: AtomicU64,
 }
 
 /// A file of content in place or in a batch.
@@ -151,7 +151,7 @@ impl<'a> Batch<'a> {
 
     /// A batch with the name of a token whose lock this process holds.
     pub(super) fn locked(store: &'a Store, token: &Token, lock: LockFile) -> Result<Batch<'a>> {
-        let batch = Batch { store, name: token.to_string().into(), _lock: lock, files: Cell::new(0) };
+        let batch = Batch { store, name: token.to_string().into(), _lock: lock, files: AtomicU64::new(0) };
         batch.create()?;
         Ok(batch)
     }
@@ -223,7 +223,8 @@ impl<'a> Batch<'a> {
 
     fn take_from(&self, items: &[Item], from: impl Fn(&Item) -> PathBuf) -> Result<Vec<Placed>> {
         let placed = self.relocate(items, from, |item| item.trashed(self.store, &self.name), &self.dir())?;
-        self.files.set(self.files.get() + placed.iter().filter(|placed| **placed == Placed::Here).count() as u64);
+        let came = placed.iter().filter(|placed| **placed == Placed::Here).count();
+        self.files.fetch_add(came as u64, Ordering::Relaxed);
         Ok(placed)
     }
 
@@ -240,11 +241,8 @@ impl<'a> Batch<'a> {
         dir: &Path,
     ) -> Result<Vec<Placed>> {
         let (disk, pairs) = (self.store.disk(), items.iter().map(|item| (from(item), to(item))).collect::<Vec<_>>());
-        let groups: Vec<_> = pairs.chunk_by(|(a, _), (b, _)| a.parent() == b.parent()).collect();
-        let threads = if pairs.len() >= MANY { threads::count() } else { 1 };
-        let done = threads::map(threads, &groups, |group| moves::quickly(disk, group, dir))?;
         let (mut moved, mut linked) = (Vec::with_capacity(items.len()), Vec::new());
-        for ((from, to), quick) in pairs.iter().zip(done.into_iter().flatten()) {
+        for ((from, to), quick) in pairs.iter().zip(moves::quickly(disk, &pairs, dir)) {
             moved.push(match quick {
                 Quick::Renamed => Placed::Here,
                 Quick::Not => self.move_file(from, to, &mut linked)?,
@@ -256,7 +254,8 @@ impl<'a> Batch<'a> {
         }
         if disk.kind() == FsKind::Local || !linked.is_empty() {
             self.in_dir(|| disk.sync_dir(dir))?;
-            let groups: Vec<_> = linked.chunk_by(|(a, _), (b, _)| a.parent() == b.parent()).collect();
+            let groups: Vec<_> = linked.chunk_by(moves::is_same_directory).collect();
+            let threads = if linked.len() >= MANY { threads::count() } else { 1 };
             threads::for_each(threads, &groups, |group| moves::remove_old_names(group, dir))?;
         }
         Ok(moved)
@@ -296,7 +295,7 @@ impl<'a> Batch<'a> {
         let dir = self.dir();
         let before = report.in_trash.files;
         trash::add_all(&dir, &mut report.in_trash)?;
-        self.files.set(self.files.get().saturating_sub(report.in_trash.files - before));
+        self.left(report.in_trash.files - before);
         // Its time is that of the last file that was moved in, by the store's own clock.
         if let Some(meta) = disk::lstat(&dir)? {
             match self.store.disk().set_mtime(&dir, meta.mtime() - min_age.as_secs() as i64, 0) {
@@ -350,7 +349,7 @@ impl<'a> Batch<'a> {
             let freed = moves::free(self.store.disk(), &self.dir(), &names, progress)?;
             report.freed.files += freed.files;
             report.freed.bytes += freed.bytes;
-            self.files.set(self.files.get().saturating_sub(freed.files));
+            self.left(freed.files);
             for item in others {
                 progress.check_cancelled()?;
                 let path = item.trashed(self.store, &self.name);
@@ -360,7 +359,7 @@ impl<'a> Batch<'a> {
                     Fate::Free => {
                         self.store.disk().remove_file(&file.path)?;
                         report.freed.add(file.size);
-                        self.left();
+                        self.left(1);
                     }
                     Fate::PutBack => left.extend(self.put_back(item, file.size, report)?),
                 }
@@ -372,14 +371,14 @@ impl<'a> Batch<'a> {
         item.trashed(self.store, &self.name).file_name().map(OsStr::to_owned)
     }
 
-    /// A file left the batch, or is accounted for.
-    fn left(&self) {
-        self.files.set(self.files.get().saturating_sub(1));
+    /// Files left the batch, or are accounted for.
+    fn left(&self, files: u64) {
+        let _ = self.files.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n.saturating_sub(files)));
     }
 
     /// Reports what another collection took over, and removes the directory if nothing is in it.
     fn close(&self, report: &mut GcReport) {
-        report.taken_over += self.files.get();
+        report.taken_over += self.files.load(Ordering::Relaxed);
         let _ = self.store.disk().remove_dir(&self.dir());
     }
 
@@ -392,13 +391,13 @@ impl<'a> Batch<'a> {
         match self.relocate(std::slice::from_ref(&item), from, |_| place.clone(), &dir)?[..] {
             [Placed::Here | Placed::Before] => report.put_back.add(size),
             [Placed::Not] => {
-                self.left();
+                self.left(1);
                 report.damaged.push(format!("{}: it is damaged, and stays in the trash too", show_path(&place)));
                 return Ok(self.name_of(&item));
             }
             _ => return Ok(None),
         }
-        self.left();
+        self.left(1);
         Ok(None)
     }
 

@@ -39,7 +39,7 @@ use roots::{Marker, Removals};
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use survey::Survey;
 use tokens::{Settled, purpose};
@@ -190,13 +190,16 @@ fn move_unneeded(
     let mut survey = Survey::of_packs(store, &marker.marks, &marker.recipes, report, progress)?;
     let plan = survey.plan(report);
     garbage.add_packs(store, marker, plan.dead.iter().chain(&plan.rewrite))?;
-    take(plan.dead.iter().map(|pack| Item::Pack(pack.name)).collect())?;
-    survey.unneeded_objects(store, &marker.marks, report, progress, &mut |items| {
-        garbage.add_objects(&items);
-        take(items)
+    meanwhile(&mut take, |take| {
+        survey.unneeded_objects(store, &marker.marks, report, progress, &mut |items| {
+            garbage.add_objects(&items);
+            take(items)
+        })
     })?;
     drop(survey);
+    // Before packs are moved: the manifests of removed versions are read from their places.
     garbage.attribute(store, removals, report, progress)?;
+    take(plan.dead.iter().map(|pack| Item::Pack(pack.name)).collect())?;
     rewrite::rewrite(store, &plan.rewrite, report, progress, &mut take)?;
     let known: Vec<_> = std::iter::once(own.name()).chain(later.as_ref().map(Batch::name)).collect();
     let older = trash::older(store, own.now()?, options.min_age, &known, report)?;
@@ -206,6 +209,22 @@ fn move_unneeded(
         report.in_trash.bytes += report.moved.bytes + report.rewritten.bytes;
     }
     Ok(adopted.rest)
+}
+
+/// Lets `find` find items while a thread takes those that were found before.
+fn meanwhile(
+    take: &mut (dyn FnMut(Vec<Item>) -> Result<()> + Send),
+    find: impl FnOnce(&mut dyn FnMut(Vec<Item>) -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    let (send, receive) = mpsc::sync_channel(1);
+    std::thread::scope(|scope| {
+        let taker = scope.spawn(move || receive.into_iter().try_for_each(take));
+        // If the thread has ended, it has failed: its error counts.
+        let found = find(&mut |items| send.send(items).map_err(|_| Error::conflict("files could not be moved")));
+        drop(send);
+        taker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        found
+    })
 }
 
 /// G4 to G9.

@@ -25,27 +25,38 @@ pub(super) enum Quick {
     Not,
 }
 
-/// Moves files from one directory to another, as pairs of old and new paths; `to` is the new directory. If file names
-/// can reach the disk out of order, they are linked only.
-///
-/// # Errors
-/// None: what failed is tried again by the caller.
-pub(super) fn quickly(disk: &Disk, pairs: &[(PathBuf, PathBuf)], to: &Path) -> Result<Vec<Quick>> {
-    let opened = || -> Option<(Dir, Dir)> {
-        let from = pairs.first()?.0.parent()?;
-        disk.kind().is_local().then_some(())?;
-        Some((Dir::open_in_store(from).ok()?, Dir::open_in_store(to).ok()?))
-    };
-    let Some((from, to)) = opened() else { return Ok(vec![Quick::Not; pairs.len()]) };
-    let one = |(old, new): &(PathBuf, PathBuf)| {
-        let (old, new) = (old.file_name()?.as_bytes(), new.file_name()?.as_bytes());
-        match disk.kind() {
-            FsKind::Ordered => from.rename_to(old, &to, new).ok().map(|()| Quick::Renamed),
-            FsKind::Local => from.link_to(old, &to, new).ok().map(|()| Quick::Linked),
-            FsKind::Shared => None,
-        }
-    };
-    Ok(pairs.iter().map(|pair| one(pair).unwrap_or(Quick::Not)).collect())
+/// A path as its directory and its name.
+fn split(path: &Path) -> (&[u8], &[u8]) {
+    let bytes = path.as_os_str().as_bytes();
+    let at = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+    bytes.split_at(at)
+}
+
+/// Whether the old paths of both pairs are in one directory.
+pub(super) fn is_same_directory((a, _): &(PathBuf, PathBuf), (b, _): &(PathBuf, PathBuf)) -> bool {
+    split(a).0 == split(b).0
+}
+
+/// Moves files to the directory `to`, as pairs of old and new paths; those of one directory follow each other. If file
+/// names can reach the disk out of order, they are linked only. One thread works: in the kernel, all moves to one
+/// directory wait for each other. What fails here is tried again by the caller.
+pub(super) fn quickly(disk: &Disk, pairs: &[(PathBuf, PathBuf)], to: &Path) -> Vec<Quick> {
+    let opened = Some(disk).filter(|disk| disk.kind().is_local()).and_then(|_| Dir::open_in_store(to).ok());
+    let Some(to) = opened else { return vec![Quick::Not; pairs.len()] };
+    let mut out = Vec::with_capacity(pairs.len());
+    for group in pairs.chunk_by(is_same_directory) {
+        let from = group[0].0.parent().and_then(|from| Dir::open_in_store(from).ok());
+        out.extend(group.iter().map(|(old, new)| {
+            let (Some(from), old, new) = (&from, split(old).1, split(new).1) else { return Quick::Not };
+            let moved = match disk.kind() {
+                FsKind::Ordered => from.rename_to(old, &to, new).map(|()| Quick::Renamed),
+                FsKind::Local => from.link_to(old, &to, new).map(|()| Quick::Linked),
+                FsKind::Shared => return Quick::Not,
+            };
+            moved.unwrap_or(Quick::Not)
+        }));
+    }
+    out
 }
 
 /// Removes the old names of linked files of one directory. A file that lost its new name meanwhile keeps the old one:

@@ -8,7 +8,7 @@
 use super::batch::Item;
 use super::marks::{Digests, Marks};
 use super::report::GcReport;
-use crate::disk::{self, Dir};
+use crate::disk::{self, Dir, FsKind};
 use crate::error::Result;
 use crate::objects::{
     BlobKind, BlobSet, Damage, KnownDamage, MAX_BLOBS, PackBlobs, RecipesInPacks, SMALL_MAX, StoredFile,
@@ -30,8 +30,10 @@ const SMALLEST_CLASS: u64 = 32 << 10;
 const CLASSES: usize = 4;
 /// If a size class has more packs than this, they become one.
 const MAX_PER_CLASS: usize = 8;
-/// From this many objects on they are moved at once. Each takes about 400 bytes of memory until it is moved.
-const GROUP: usize = 1 << 16;
+/// From this many objects on they are moved at once. Each takes about 400 bytes of memory until it is moved. Where each
+/// group is synced, groups are large.
+const GROUP: usize = 1 << 10;
+const SYNCED_GROUP: usize = 1 << 16;
 /// How many directories of objects are listed before the items are handed on, and how many footers are in memory.
 const SHARDS_AT_ONCE: usize = 32;
 const PACKS_AT_ONCE: usize = 8;
@@ -226,6 +228,7 @@ impl Survey {
         let shards = disk::list_types(&objects)?;
         progress.add_total(shards.len() as u64, 0);
         let mut items = Vec::new();
+        let group = if store.disk().kind() == FsKind::Ordered { GROUP } else { SYNCED_GROUP };
         for some in shards.chunks(SHARDS_AT_ONCE) {
             progress.check_cancelled()?;
             for shard in threads::map(threads::count(), some, |shard| self.in_shard(store, shard, marks))? {
@@ -235,8 +238,7 @@ impl Survey {
                 items.extend(shard.items);
                 progress.add_done(1, 0);
             }
-            // In large groups, because on some file systems each group is synced.
-            if items.len() >= GROUP {
+            if items.len() >= group {
                 found(std::mem::take(&mut items))?;
             }
         }

@@ -48,8 +48,12 @@ impl Objects {
     fn trashed(&self, prefix: &str) -> Result<Vec<StoredFile>> {
         let mut out = Vec::new();
         for batch in self.batches()? {
+            let dir = self.layout().trash().join(batch);
+            // A batch may have a million other files: they are not looked up.
+            let mut names = disk::list(&dir)?;
+            names.retain(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
             let digest = |n: &str| Digest::of_hex(n.strip_prefix(prefix)?.as_bytes());
-            let files = stored_files(&self.layout().trash().join(batch), digest)?;
+            let files = files_of(&dir, names, digest)?;
             out.extend(files.into_iter().filter(|s| s.name.is_some()));
         }
         Ok(out)
@@ -112,8 +116,13 @@ impl Objects {
 
 /// The files of a directory, each with the digest from its name.
 fn stored_files(dir: &Path, digest: impl Fn(&str) -> Option<Digest>) -> Result<Vec<StoredFile>> {
+    files_of(dir, disk::list(dir)?, digest)
+}
+
+/// As [`stored_files`], for these names.
+fn files_of(dir: &Path, names: Vec<OsString>, digest: impl Fn(&str) -> Option<Digest>) -> Result<Vec<StoredFile>> {
     let mut out = Vec::new();
-    for name in disk::list(dir)? {
+    for name in names {
         let path = dir.join(&name);
         let Some(meta) = disk::lstat(&path)? else { continue };
         if is_kept_open(name.as_encoded_bytes()) {

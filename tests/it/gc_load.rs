@@ -1,19 +1,23 @@
-//! Collections in a loop while everything else happens: puts, patches, upserts with finishes, readers that compare
-//! every byte, a remover; processes are killed and stopped, and locks are broken. Afterwards nothing acknowledged is
-//! lost, and the store holds exactly what its manifests name (L14).
+//! Collections in a loop while everything else happens: puts, patches, upserts with finishes, seals of staging
+//! directories, readers that get or mount versions and compare every byte, a remover; processes are killed and stopped,
+//! and locks are broken. Afterwards nothing acknowledged is lost, and the store holds exactly what its manifests name
+//! (L14).
 //!
 //! `CAIRN_GC_LOAD_SECONDS` (6) and `CAIRN_GC_LOAD_SEED` (1) make it longer and other:
 //! `CAIRN_GC_LOAD_SECONDS=600 cargo test --test it gc_load -- --nocapture`.
 
-use crate::support::{Dice, TestStore, make_tree, random_bytes, resume, setting, snapshot, text};
+use crate::support::{Dice, TestStore, copy_tree, make_tree, random_bytes, resume, setting, snapshot, text};
+use cairn::catalog::{Draft, RunRecord};
 use cairn::gc::{GcOptions, collect};
 use cairn::internals::catalog::{artifact, version};
 use cairn::internals::objects::{BlobKind, RecipesInPacks, SMALL_MAX};
 use cairn::manifest::Entry;
-use cairn::types::Digest;
+use cairn::staging::{Resume, Stage};
+use cairn::types::{ArtifactName, Digest, DistributedId, RunId};
 use cairn::{Store, Version};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -31,7 +35,7 @@ struct Load {
     until: Instant,
     published: Mutex<Vec<Published>>,
     removed: Mutex<HashSet<String>>,
-    counts: [AtomicU64; 9],
+    counts: [AtomicU64; 12],
     stop: AtomicBool,
 }
 
@@ -44,6 +48,9 @@ const READS: usize = 5;
 const REMOVED: usize = 6;
 const WAITED: usize = 7;
 const REWRITTEN: usize = 8;
+const PATCHES: usize = 9;
+const SEALS: usize = 10;
+const MOUNTED: usize = 11;
 
 impl Load {
     fn continues(&self) -> bool {
@@ -94,17 +101,18 @@ impl Load {
         }
     }
 
-    /// Notes what a command acknowledged.
-    fn acknowledge(&self, output: Option<Output>, content: &BTreeMap<Vec<u8>, Vec<u8>>) {
-        let Some(output) = output else { return };
+    /// Notes what a command acknowledged. Returns the version.
+    fn acknowledge(&self, output: Option<Output>, content: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<String> {
+        let output = output?;
         match output.status.code() {
             Some(0) => {
                 let name = text(&output.stdout).trim().to_owned();
                 self.count(VERSIONS);
-                self.published.lock().push(Published { name, content: content.clone() });
+                self.published.lock().push(Published { name: name.clone(), content: content.clone() });
+                Some(name)
             }
             // Refused, or its token was taken away under it: said plainly, and nothing was acknowledged.
-            Some(3 | 5) => {}
+            Some(3 | 5) => None,
             _ => panic!("{:?} {}", output.status, text(&output.stderr)),
         }
     }
@@ -134,6 +142,56 @@ impl Load {
             let content = self.source(&dir, &mut dice);
             let name = format!("p{}", dice.roll(2));
             let output = self.run(&["put", &name, &dir, "--new-version"], &mut dice);
+            self.acknowledge(output, &content);
+        }
+    }
+
+    /// Chains of patches. A chain ends where it is not known what the newest version holds: after a kill or an error.
+    fn patcher(&self, mut dice: Dice) {
+        let mut n = 0;
+        while self.continues() {
+            let mut content = self.source("patched", &mut dice);
+            let output = self.run(&["put", "q", "patched", "--new-version"], &mut dice);
+            let mut base = self.acknowledge(output, &content);
+            while let Some(newest) = base.filter(|_| self.continues() && dice.roll(6) > 0) {
+                n += 1;
+                let (file, bytes) = (format!("f{}", dice.roll(4)), format!("patch {n}").repeat(500).into_bytes());
+                make_tree(&self.test_store.path("patch"), &[(&file, &bytes)]);
+                content.insert(format!("more/{file}").into_bytes(), [b"- ".as_slice(), &bytes].concat());
+                let args = ["patch", &newest, &format!("patch/{file}"), "--at", "more"];
+                let output = self.run(&args, &mut dice);
+                if output.as_ref().is_some_and(|output| output.status.code() == Some(6)) {
+                    assert!(self.removed.lock().contains(&newest), "{newest} was removed");
+                    break;
+                }
+                base = self.acknowledge(output, &content);
+                self.counts[PATCHES].fetch_add(u64::from(base.is_some()), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Staging directories. After a kill, each is sealed again until it is, then its draft is finished.
+    fn sealer(&self, mut dice: Dice) {
+        let name = ArtifactName::parse("s").unwrap();
+        let run = RunRecord { id: RunId::parse("r").unwrap(), group: None, job_type: None };
+        for round in 0.. {
+            if !self.continues() {
+                break;
+            }
+            let id = format!("stage-{round}");
+            let draft = Draft::new(&self.test_store.store(), &name, &DistributedId::parse(&id).unwrap());
+            let stage = Stage::open(&draft, &run, None, Resume::Continue).unwrap();
+            let content = self.source("staged", &mut dice);
+            copy_tree(&self.test_store.path("staged/."), &stage.directory());
+            drop(stage);
+            let mut seal = || {
+                let output = self.run(&["upsert", "s", "--distributed-id", &id, "--run", "r"], &mut dice)?;
+                let is_sealed = output.status.success() || text(&output.stderr).contains("has contributed already");
+                is_sealed.then_some(output)
+            };
+            assert!((0..40).any(|_| seal().is_some()), "{id} is sealed in the end");
+            self.count(SEALS);
+            let output = self.run(&["finish", "s", "--distributed-id", &id], &mut dice);
             self.acknowledge(output, &content);
         }
     }
@@ -180,6 +238,26 @@ impl Load {
         }
     }
 
+    /// Mounts versions, most of which are removed meanwhile. A version that was mounted stays readable.
+    fn mounter(&self, mut dice: Dice) {
+        std::fs::create_dir(self.test_store.path("mnt")).unwrap();
+        while self.continues() && Path::new("/dev/fuse").exists() {
+            let Some(one) = self.one(&mut dice) else { continue };
+            let output = self.test_store.cairn(&["mount", "mnt", &one.name]).output().unwrap();
+            if !output.status.success() {
+                let was_removed = self.removed.lock().contains(&one.name);
+                assert!(was_removed, "{}: {}", one.name, text(&output.stderr));
+                continue;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+            let mnt = self.test_store.path("mnt");
+            let read = std::panic::catch_unwind(|| files(&snapshot(&mnt)));
+            self.test_store.ok(&["umount", "mnt"]);
+            assert_eq!(read.unwrap(), files(&one.content), "{}", one.name);
+            self.count(MOUNTED);
+        }
+    }
+
     fn one(&self, dice: &mut Dice) -> Option<Published> {
         let published = self.published.lock();
         if published.is_empty() {
@@ -211,7 +289,8 @@ impl Load {
                 let fault = format!("kill:{}", 1 + dice.roll(30));
                 drop(self.test_store.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", fault).output().unwrap());
             }
-            let report = collect(&self.test_store.store(), &now()).unwrap();
+            // A writer is nearly always at work: then only a collection that waits frees something.
+            let report = collect(&self.test_store.store(), &now().wait(dice.roll(2) == 0)).unwrap();
             self.count(ROUNDS);
             self.counts[FREED].fetch_add(report.freed.files, Ordering::Relaxed);
             self.counts[REWRITTEN].fetch_add(report.rewritten.files, Ordering::Relaxed);
@@ -251,6 +330,9 @@ fn nothing_is_lost_and_nothing_is_left_over_after_collections_during_all_command
             scope.spawn(move || load.reader(dice(4))),
             scope.spawn(move || load.remover(dice(5))),
             scope.spawn(move || load.collector(dice(6))),
+            scope.spawn(move || load.patcher(dice(7))),
+            scope.spawn(move || load.sealer(dice(8))),
+            scope.spawn(move || load.mounter(dice(9))),
         ];
         for thread in threads {
             if let Err(panic) = thread.join() {
@@ -260,19 +342,23 @@ fn nothing_is_lost_and_nothing_is_left_over_after_collections_during_all_command
         }
     });
     println!(
-        "{} versions, {} kills, {} stops, {} removed, {} read; {} collections, {} of them waited, {} files freed, {} \
-         packs rewritten",
+        "{} versions, {} of them patches; {} stages sealed; {} kills, {} stops, {} removed, {} read, {} mounted; {} \
+         collections, {} of them waited, {} files freed, {} packs rewritten",
         load.get(VERSIONS),
+        load.get(PATCHES),
+        load.get(SEALS),
         load.get(KILLS),
         load.get(STOPS),
         load.get(REMOVED),
         load.get(READS),
+        load.get(MOUNTED),
         load.get(ROUNDS),
         load.get(WAITED),
         load.get(FREED),
         load.get(REWRITTEN)
     );
     assert!(load.get(ROUNDS) > 3 && load.get(FREED) > 0 && load.get(VERSIONS) > 3 && load.get(REWRITTEN) > 0);
+    assert!(load.get(PATCHES) > 0 && load.get(SEALS) > 0);
     check(&load);
 }
 
@@ -280,7 +366,8 @@ fn nothing_is_lost_and_nothing_is_left_over_after_collections_during_all_command
 fn check(load: &Load) {
     let test_store = &load.test_store;
     for draft in serde_json::from_str::<Vec<serde_json::Value>>(&test_store.ok(&["drafts", "--json"])).unwrap() {
-        test_store.ok(&["draft", "discard", "e", draft["distributed_id"].as_str().unwrap()]);
+        let field = |name: &str| draft[name].as_str().unwrap();
+        test_store.ok(&["draft", "discard", field("artifact"), field("distributed_id")]);
     }
     for _ in 0..2 {
         let report = collect(&test_store.store(), &now()).unwrap();
@@ -327,7 +414,7 @@ fn exactly_what_is_named(test_store: &TestStore) {
         let needed: u64 = blobs.iter().filter(|blob| is_named(blob)).map(|(_, _, len)| u64::from(*len) + 84).sum();
         assert!(needed * 2 >= pack.size, "pack {name} is mostly unneeded: {needed} of {}", pack.size);
     }
-    for dir in ["trash", "work", "locks", "pins"] {
+    for dir in ["trash", "work", "locks", "pins", "staging"] {
         let entries = walkdir::WalkDir::new(test_store.store_path().join(dir)).min_depth(1);
         let left: Vec<_> = entries.into_iter().map(|e| e.map(|e| (e.metadata().unwrap(), e.into_path()))).collect();
         assert!(left.is_empty(), "{left:?}");

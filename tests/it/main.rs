@@ -20,6 +20,7 @@ mod full_disk;
 mod gc;
 mod gc_in_use;
 mod gc_load;
+mod gc_reads;
 mod gc_rewrite;
 mod gc_together;
 mod growth;

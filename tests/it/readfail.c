@@ -1,6 +1,7 @@
 // Preloaded into the command: the call number READFAIL_AT of those that read something below READFAIL_BELOW fails with
-// EIO; with READFAIL_SHORT set, a listing ends there instead, as if the rest of the directory did not exist. The number
-// of calls is written to READFAIL_COUNT when the process ends.
+// EIO. With READFAIL_SHORT set, only listings are counted, and that one ends there instead, as if the rest of the
+// directory did not exist. The number of calls is written to READFAIL_COUNT when the process ends. If the process
+// removes content after the failure, READFAIL_FREED is created.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -38,11 +40,15 @@ static int fd_below(int fd) {
     return below(text);
 }
 
-static int fails(int counts) {
+static int is_at(int counts) {
     if (!counts) return 0;
     long n = atomic_fetch_add(&calls, 1) + 1;
     const char *at = getenv("READFAIL_AT");
-    if (!at || n != atol(at)) return 0;
+    return at && n == atol(at);
+}
+
+static int fails(int counts) {
+    if (getenv("READFAIL_SHORT") || !is_at(counts)) return 0;
     errno = EIO;
     return 1;
 }
@@ -82,27 +88,82 @@ WRAP(ssize_t, -1, readlink, (const char *path, char *to, size_t n), (path, to, n
 WRAP(int, -1, statx, (int fd, const char *path, int flags, unsigned mask, struct statx *to),
      (fd, path, flags, mask, to), below_or_open(fd, maybe_null(path)))
 
+WRAP(int, -1, fstatat, (int fd, const char *path, struct stat *to, int flags), (fd, path, to, flags),
+     below_or_open(fd, maybe_null(path)))
+WRAP(ssize_t, -1, readlinkat, (int fd, const char *path, char *to, size_t n), (fd, path, to, n),
+     below_or_open(fd, path))
+
 struct dirent64 *readdir64(DIR *dir) {
     static struct dirent64 *(*real)(DIR *);
     if (!real) real = dlsym(RTLD_NEXT, "readdir64");
-    int before = errno;
-    if (fails(fd_below(dirfd(dir)))) {
-        if (getenv("READFAIL_SHORT")) errno = before;
+    if (is_at(fd_below(dirfd(dir)))) {
+        if (!getenv("READFAIL_SHORT")) errno = EIO;
         return NULL;
     }
     return real(dir);
+}
+
+// Listings are also read by getdents64, which has no other name in the library that the command uses.
+long syscall(long number, ...) {
+    static long (*real)(long, ...);
+    if (!real) real = dlsym(RTLD_NEXT, "syscall");
+    long a[6];
+    va_list more;
+    va_start(more, number);
+    for (int i = 0; i < 6; i++) a[i] = va_arg(more, long);
+    va_end(more);
+    if (number == SYS_getdents64 && is_at(fd_below((int)a[0]))) {
+        if (getenv("READFAIL_SHORT")) return 0;
+        errno = EIO;
+        return -1;
+    }
+    return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 static int open_mode(int flags, va_list more) {
     return flags & (O_CREAT | O_TMPFILE) ? va_arg(more, int) : 0;
 }
 
-int open64(const char *path, int flags, ...) {
-    static int (*real)(const char *, int, ...);
-    if (!real) real = dlsym(RTLD_NEXT, "open64");
+#define WRAP_OPEN(name)                                                                 \
+    int name(const char *path, int flags, ...) {                                        \
+        static int (*real)(const char *, int, ...);                                     \
+        if (!real) real = dlsym(RTLD_NEXT, #name);                                      \
+        va_list more;                                                                   \
+        va_start(more, flags);                                                          \
+        int mode = open_mode(flags, more);                                              \
+        va_end(more);                                                                   \
+        return fails(below(path) && !(flags & O_CREAT)) ? -1 : real(path, flags, mode); \
+    }
+
+WRAP_OPEN(open)
+WRAP_OPEN(open64)
+
+int openat(int fd, const char *path, int flags, ...) {
+    static int (*real)(int, const char *, int, ...);
+    if (!real) real = dlsym(RTLD_NEXT, "openat");
     va_list more;
     va_start(more, flags);
     int mode = open_mode(flags, more);
     va_end(more);
-    return fails(below(path) && !(flags & O_CREAT)) ? -1 : real(path, flags, mode);
+    return fails(below_or_open(fd, path) && !(flags & O_CREAT)) ? -1 : real(fd, path, flags, mode);
+}
+
+static void note_removal(const char *path) {
+    const char *at = getenv("READFAIL_AT"), *freed = getenv("READFAIL_FREED");
+    if (!at || !freed || !atol(at) || atomic_load(&calls) < atol(at)) return;
+    if (strstr(path, "object-") || strstr(path, "pack-")) close(creat(freed, 0600));
+}
+
+int unlink(const char *path) {
+    static int (*real)(const char *);
+    if (!real) real = dlsym(RTLD_NEXT, "unlink");
+    note_removal(path);
+    return real(path);
+}
+
+int unlinkat(int fd, const char *path, int flags) {
+    static int (*real)(int, const char *, int);
+    if (!real) real = dlsym(RTLD_NEXT, "unlinkat");
+    note_removal(path);
+    return real(fd, path, flags);
 }

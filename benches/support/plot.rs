@@ -99,7 +99,8 @@ fn panel(out: &mut String, curve: &Curve) {
         );
     }
     for (values, colour) in [(&curve.before, "#b33"), (&curve.after, "#07a")] {
-        let points: Vec<_> = curve.sizes.iter().zip(values).map(|(n, v)| (x.at(*n as f64), y.at(*v))).collect();
+        let known = curve.sizes.iter().zip(values).filter(|(_, value)| value.is_finite());
+        let points: Vec<_> = known.map(|(n, v)| (x.at(*n as f64), y.at(*v))).collect();
         let line: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let _ = writeln!(
             out,

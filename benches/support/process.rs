@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// One run of one side.
@@ -30,8 +30,48 @@ pub fn sync(dir: &Path) -> io::Result<()> {
 
 /// Runs a command that must succeed, with its output dropped.
 pub fn run(command: &mut Command) -> io::Result<Run> {
+    let (run, status) = run_status(command)?;
+    if status != 0 {
+        return Err(io::Error::other(format!("{command:?} ended with wait status {status}")));
+    }
+    Ok(run)
+}
+
+/// [`run`], whatever the exit status.
+pub fn run_any(command: &mut Command) -> io::Result<Run> {
+    run_status(command).map(|(run, _)| run)
+}
+
+/// The bytes that a process read and wrote through system calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Transferred {
+    pub read: u64,
+    pub written: u64,
+}
+
+/// Waits for a child, whatever its exit status, and counts what it transferred.
+pub fn wait_counted(child: Child) -> io::Result<(Run, Transferred)> {
+    let begun = Instant::now();
+    // SAFETY: `waitid` fills the structure; the child stays until it is waited for below.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        if libc::waitid(libc::P_PID, child.id(), &mut info, libc::WEXITED | libc::WNOWAIT) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    let text = std::fs::read_to_string(format!("/proc/{}/io", child.id()))?;
+    let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0);
+    let transferred = Transferred { read: of("rchar:"), written: of("wchar:") };
+    Ok((wait(&child, begun)?.0, transferred))
+}
+
+fn run_status(command: &mut Command) -> io::Result<(Run, i32)> {
     let begun = Instant::now();
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    wait(&child, begun)
+}
+
+fn wait(child: &Child, begun: Instant) -> io::Result<(Run, i32)> {
     let mut status = 0;
     // SAFETY: the child is ours and not waited for elsewhere; wait4 fills both.
     let usage = unsafe {
@@ -42,12 +82,9 @@ pub fn run(command: &mut Command) -> io::Result<Run> {
         usage
     };
     let ended = begun.elapsed();
-    if status != 0 {
-        return Err(io::Error::other(format!("{command:?} ended with wait status {status}")));
-    }
     let of = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
     let processor = of(usage.ru_utime) + of(usage.ru_stime);
-    Ok(Run { time: ended, ended, processor, peak_kib: usage.ru_maxrss as u64 })
+    Ok((Run { time: ended, ended, processor, peak_kib: usage.ru_maxrss as u64 }, status))
 }
 
 /// [`run`], then everything on the file system of `dir` made durable: both count.

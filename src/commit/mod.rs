@@ -10,7 +10,7 @@ mod publication;
 mod run;
 
 pub use artifact::{
-    Artifact, ArtifactAnnotations, FileWriter, MAX_OBJECTS, ParsedChange, ReferenceOptions, parse_changes, scan_dir,
+    Artifact, ArtifactAnnotations, Changes, FileWriter, MAX_OBJECTS, ReferenceOptions, parse_changes, scan_dir,
 };
 #[doc(hidden)]
 pub use modes::publish_generated;

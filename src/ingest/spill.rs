@@ -13,7 +13,7 @@ const IN_MEMORY: usize = if cfg!(test) { 200 } else { 16 << 20 };
 
 /// Bytes that are written and read again by this process.
 #[derive(Debug)]
-pub(super) struct Spill {
+pub(crate) struct Spill {
     /// A directory on the file system of the temporary file.
     dir: PathBuf,
     state: RwLock<State>,
@@ -29,14 +29,14 @@ struct State {
 
 /// Where bytes are in a [`Spill`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
+pub(crate) struct Span {
     at: u64,
     len: u32,
 }
 
 impl Spill {
     /// An empty one, whose temporary file is made on the file system of `dir`.
-    pub(super) fn new(dir: &Path) -> Spill {
+    pub(crate) fn new(dir: &Path) -> Spill {
         Spill { dir: dir.to_path_buf(), state: RwLock::new(State::default()) }
     }
 
@@ -44,7 +44,7 @@ impl Spill {
     ///
     /// # Errors
     /// I/O: the temporary file cannot be written.
-    pub(super) fn append(&self, bytes: &[u8]) -> Result<Span> {
+    pub(crate) fn append(&self, bytes: &[u8]) -> Result<Span> {
         let mut state = self.state.write();
         let len = u32::try_from(bytes.len()).map_err(|_| Error::usage("a directory's entries are too long"))?;
         let span = Span { at: state.end, len };
@@ -65,7 +65,7 @@ impl Spill {
     ///
     /// # Errors
     /// I/O.
-    pub(super) fn read(&self, span: Span) -> Result<Vec<u8>> {
+    pub(crate) fn read(&self, span: Span) -> Result<Vec<u8>> {
         self.read_part(span, 0, span.len as usize)
     }
 
@@ -73,7 +73,7 @@ impl Spill {
     ///
     /// # Errors
     /// I/O.
-    pub(super) fn read_part(&self, span: Span, from: usize, most: usize) -> Result<Vec<u8>> {
+    pub(crate) fn read_part(&self, span: Span, from: usize, most: usize) -> Result<Vec<u8>> {
         let state = self.state.read();
         let len = most.min((span.len as usize).saturating_sub(from));
         let at = span.at as usize + from;
@@ -93,10 +93,10 @@ impl Spill {
 }
 
 /// Reads records that this process has written.
-pub(super) struct Fields<'a>(pub &'a [u8]);
+pub(crate) struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(super) fn bytes(&mut self, len: usize) -> Result<&'a [u8]> {
+    pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or_else(cut)?;
         self.0 = rest;
         Ok(taken)
@@ -106,24 +106,24 @@ impl<'a> Fields<'a> {
         self.bytes(N)?.try_into().map_err(|_| cut())
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8> {
+    pub(crate) fn u8(&mut self) -> Result<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32> {
+    pub(crate) fn u32(&mut self) -> Result<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64> {
+    pub(crate) fn u64(&mut self) -> Result<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    pub(super) fn digest(&mut self) -> Result<crate::types::Digest> {
+    pub(crate) fn digest(&mut self) -> Result<crate::types::Digest> {
         self.array().map(crate::types::Digest)
     }
 
     /// Bytes with their length before them.
-    pub(super) fn text(&mut self) -> Result<&'a [u8]> {
+    pub(crate) fn text(&mut self) -> Result<&'a [u8]> {
         let len = self.u32()?;
         self.bytes(len as usize)
     }
@@ -134,7 +134,7 @@ fn cut() -> Error {
 }
 
 /// Appends bytes with their length before them.
-pub(super) fn put_text(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_text(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(text.len() as u32).to_le_bytes());
     out.extend_from_slice(text);
 }

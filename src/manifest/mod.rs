@@ -71,7 +71,7 @@ pub(crate) mod internals {
     pub use crate::manifest::path::path_order;
     pub use crate::manifest::rebase::{Rebased, rebase};
     pub use crate::manifest::reference::{MAX_ETAG, MAX_TARGET, MAX_URI};
-    pub use crate::manifest::relocate::{Layered, NodeRelocator, carry};
+    pub use crate::manifest::relocate::{NodeRelocator, carry};
     pub use crate::manifest::renames::{Renames, renames};
     pub use crate::manifest::totals::MAX_BYTES;
 }

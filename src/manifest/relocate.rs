@@ -2,7 +2,6 @@
 //! pack.
 
 use super::build::RootNode;
-use super::memory_nodes::MemoryNodes;
 use super::node::Node;
 use super::node_ref::NodeRef;
 use super::node_store::{NodeSink, NodeSource};
@@ -10,29 +9,6 @@ use crate::error::Result;
 use crate::types::{Digest, Location};
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Nodes in memory over those of a store, for edits that are not written yet.
-pub struct Layered {
-    /// The new nodes.
-    pub memory: MemoryNodes,
-    /// The old ones.
-    pub below: Arc<dyn NodeSource>,
-}
-
-impl std::fmt::Debug for Layered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Layered").field("memory", &self.memory).finish_non_exhaustive()
-    }
-}
-
-impl NodeSource for Layered {
-    fn load(&self, at: &NodeRef) -> Result<Arc<Node>> {
-        match self.memory.get(&at.digest) {
-            Some(node) => Ok(node),
-            None => self.below.load(at),
-        }
-    }
-}
 
 /// Stores every node of the manifest that may not stay where it is, children first, with hints to where each child now
 /// lies. `home` returns where a node lies if it may stay; such a node and everything below it is not read. So the cost

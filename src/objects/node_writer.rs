@@ -1,7 +1,7 @@
 //! Writing a manifest's nodes into packs. A node that is stored already, in a pack that may keep it, is not stored
-//! again.
+//! again. The nodes of patches are compressed: a chain of patches stores little else.
 
-use super::codec::StoredBytes;
+use super::codec::{BlobCompressor, StoredBytes};
 use super::hints;
 use super::node_tracker::NodePacks;
 use super::pack::{BlobKind, MAX_NODE_PACK};
@@ -20,6 +20,8 @@ const SEPARATE_NODES_FROM: u64 = 4 << 20;
 pub struct NodeThreadWriter<'a> {
     writer: &'a ObjectWriter,
     pack: Option<PackWriter>,
+    /// `None`: nodes are stored as they are.
+    compressor: Option<BlobCompressor>,
 }
 
 impl std::fmt::Debug for NodeThreadWriter<'_> {
@@ -38,8 +40,12 @@ impl ObjectWriter {
         let pack = if self.new_bytes() <= SEPARATE_NODES_FROM { idle.pop() } else { None };
         // The others get their names now: hints into them need these.
         idle.into_iter().try_for_each(|pack| self.close_pack(pack))?;
-        self.nodes().lock().begin_build();
-        Ok(NodeThreadWriter { writer: self, pack })
+        let mut nodes = self.nodes().lock();
+        nodes.begin_build();
+        let compresses = nodes.keeps_packs() && self.objects().compresses();
+        let compressor = if compresses { BlobCompressor::new() } else { None };
+        drop(nodes);
+        Ok(NodeThreadWriter { writer: self, pack, compressor })
     }
 
     /// The packs that hold the nodes built last. Call it after all packs are closed.
@@ -133,7 +139,11 @@ impl NodeThreadWriter<'_> {
             none => none.insert(self.writer.create_pack(MAX_NODE_PACK)?),
         };
         let bytes = self.writer.objects().encode_stored_node(node, pack.number())?;
-        pack.append(digest, BlobKind::Node, StoredBytes::raw(&bytes))
+        let stored = match &mut self.compressor {
+            Some(compressor) => compressor.stored(&bytes),
+            None => StoredBytes::raw(&bytes),
+        };
+        pack.append(digest, BlobKind::Node, stored)
     }
 }
 

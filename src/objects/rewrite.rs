@@ -5,7 +5,7 @@
 //! what moves with it. Each blob is hashed before it is written: a pack with a wrong blob among the wanted ones stays
 //! as it is.
 
-use super::codec::{self, StoredBytes};
+use super::codec::{self, BlobCompressor, StoredBytes};
 use super::content_store::Objects;
 use super::damage::DamagedItem;
 use super::hints;
@@ -133,6 +133,7 @@ struct Rewriter<'a> {
     failed: HashSet<Digest>,
     report: Rewritten,
     buffer: Vec<u8>,
+    compressor: Option<BlobCompressor>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -148,6 +149,7 @@ impl<'a> Rewriter<'a> {
             failed: HashSet::new(),
             report: Rewritten::default(),
             buffer: Vec::new(),
+            compressor: BlobCompressor::new(),
         })
     }
 
@@ -196,7 +198,7 @@ impl<'a> Rewriter<'a> {
                     .map_err(|e| file.wrong(offset, &format!("{e:#}")))?;
                 let found = node.digest();
                 self.buffer = self.encode(&node)?;
-                codec = Codec::Raw;
+                codec = self.compress_again(codec);
                 found
             }
         };
@@ -204,6 +206,18 @@ impl<'a> Rewriter<'a> {
             return Ok(codec);
         }
         Err(file.wrong(offset, &format!("the bytes have digest {found}, expected {digest}")))
+    }
+
+    /// Compresses the node in the buffer if it was compressed before its hints changed.
+    fn compress_again(&mut self, before: Codec) -> Codec {
+        let compressor = self.compressor.as_mut().filter(|_| before == Codec::Zstd);
+        match compressor.map(|compressor| compressor.stored(&self.buffer)) {
+            Some(StoredBytes { codec: Codec::Zstd, bytes }) => {
+                self.buffer = bytes.to_vec();
+                Codec::Zstd
+            }
+            _ => Codec::Raw,
+        }
     }
 
     /// A node as it is stored in the open pack, with hints to where the things that it names lie now.

@@ -11,12 +11,12 @@ use cairn::Store;
 use cairn::catalog::{Selector, Version, VersionSpec, resolve};
 use cairn::error::{Error, Kind, Result};
 use cairn::internals::catalog::artifact;
-use cairn::internals::commit::{Artifact, Published, SaveOptions, parse_changes};
+use cairn::internals::commit::{Artifact, Changes, Published, SaveOptions, parse_changes};
 use cairn::manifest::Entry;
 use cairn::types::VersionNumber;
 use clap::Args;
 use std::ffi::OsString;
-use std::io::Read;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -91,7 +91,7 @@ pub fn run(context: &mut Context, args: PatchArgs) -> CommandResult {
         artifact.rename(pair[0].as_bytes(), pair[1].as_bytes())?;
     }
     if let Some(file) = &args.from_diff {
-        artifact.apply_changes(parse_changes(&read(file)?)?)?;
+        artifact.apply_changes(read(&store, file)?)?;
     }
     add_all_sources(&mut artifact, &store, &args.sources, &args.content.source, &bar)?;
     let options = SaveOptions::default().progress(bar.progress());
@@ -201,14 +201,11 @@ fn onto(store: &Store, spec: &VersionSpec, number_text: &str) -> Result<Version>
     resolve(store, &VersionSpec { artifact: spec.artifact.clone(), selector: Selector::Number(number) })
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
+/// A difference from a file, or from stdin.
+fn read(store: &Store, file: &Path) -> Result<Changes> {
+    let dir = store.layout().work();
     if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin()
-            .lock()
-            .read_to_end(&mut bytes)
-            .map_err(|e| Error::io("read", Path::new("standard input"), e))?;
-        return Ok(bytes);
+        return parse_changes(std::io::stdin().lock(), &dir);
     }
-    std::fs::read(file).map_err(|e| unreadable("read", file, e))
+    parse_changes(File::open(file).map_err(|e| unreadable("read", file, e))?, &dir)
 }

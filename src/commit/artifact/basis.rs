@@ -1,6 +1,6 @@
 //! The base of a patch, and the changes that are made to it before anything is added.
 
-use super::changes::ParsedChange;
+use super::change_runs::Changes;
 use crate::catalog::Version;
 use crate::types::RelPath;
 
@@ -11,8 +11,8 @@ pub(in crate::commit) struct Basis {
     pub base: Option<Version>,
     /// What is done to it first, in this order.
     pub ops: Vec<BaseOp>,
-    /// A difference made elsewhere, applied after that.
-    pub changes: Vec<ParsedChange>,
+    /// Differences made elsewhere, applied after that, in this order.
+    pub changes: Vec<Changes>,
     /// The version that the changes are made on instead of the newest one.
     pub onto: Option<Version>,
 }

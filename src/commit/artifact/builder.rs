@@ -1,7 +1,7 @@
 //! An artifact: what will become a version when it is saved.
 
 use super::basis::{BaseOp, Basis};
-use super::changes::ParsedChange;
+use super::change_runs::Changes;
 use super::spool::Spool;
 use crate::catalog::{Metadata, SharedRecord, Version, note};
 use crate::error::{Error, Result, show_path};
@@ -208,8 +208,8 @@ impl Artifact {
     ///
     /// # Errors
     /// Usage: this is not a patch.
-    pub fn apply_changes(&mut self, changes: Vec<ParsedChange>) -> Result<&mut Self> {
-        self.basis()?.changes.extend(changes);
+    pub fn apply_changes(&mut self, changes: Changes) -> Result<&mut Self> {
+        self.basis()?.changes.push(changes);
         Ok(self)
     }
 

@@ -6,8 +6,8 @@ use super::newest_files::NewestFiles;
 use super::own_files::OwnFiles;
 use crate::catalog::Version;
 use crate::error::{Error, Kind, Result};
-use crate::ingest::{self, EarlierBelow, ScanOptions, Sink, SourceTree, Sources, StatCache, StoredTree};
-use crate::manifest::{self, MemoryNodes};
+use crate::ingest::{self, EarlierBelow, NewNodes, ScanOptions, Sink, SourceTree, Sources, StatCache, StoredTree};
+use crate::manifest;
 use crate::objects::ObjectWriter;
 use crate::progress::Progress;
 use crate::store::Store;
@@ -124,7 +124,7 @@ pub fn scan_dir(
 ) -> Result<manifest::Tree> {
     let skip = skip_store.and_then(|s| std::fs::metadata(s.root()).ok()).map(|m| (m.dev(), m.ino()));
     let stored = stored_dir(dir, options, skip, &Sink::Nowhere, None, progress)?;
-    let mut nodes = MemoryNodes::new();
+    let mut nodes = NewNodes::new(&Sink::Nowhere.temporary(), None);
     let root = Sources::Directory(stored).build(&mut nodes)?;
     Ok(manifest::Tree::of(&root, Arc::new(nodes)))
 }

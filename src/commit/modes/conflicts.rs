@@ -10,14 +10,22 @@ const LISTED: usize = 50;
 /// How many different entries are shown for each.
 const SIDES: usize = 8;
 /// How many paths an error's detail has at most.
-const DETAILED: usize = 10_000;
+pub(in crate::commit) const DETAILED: usize = 10_000;
 
 /// The error for paths where changes conflict.
 pub(in crate::commit) fn conflict(why: &str, paths: &[RelPath]) -> Error {
-    let s = if paths.len() == 1 { "" } else { "s" };
-    let error = Error::conflict(format!("conflict at {} path{s}: {why}", paths.len()))
-        .with_detail(Detail::Conflict { paths: paths.iter().take(DETAILED).cloned().collect() });
-    listed(error, paths.iter().map(|p| p.to_string()))
+    conflict_at(paths.len(), why, paths)
+}
+
+/// As [`conflict`], for `count` paths of which these are the first.
+pub(in crate::commit) fn conflict_at(count: usize, why: &str, first: &[RelPath]) -> Error {
+    let s = if count == 1 { "" } else { "s" };
+    let mut error = Error::conflict(format!("conflict at {count} path{s}: {why}"))
+        .with_detail(Detail::Conflict { paths: first.iter().take(DETAILED).cloned().collect() });
+    for path in first.iter().take(LISTED) {
+        error = error.with_cause(path.to_string());
+    }
+    if count > LISTED { error.with_cause(format!("and {} more", count - LISTED)) } else { error }
 }
 
 pub(in crate::commit) fn listed(error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {

@@ -75,7 +75,7 @@ fn attempt(
         return publication::unchanged(store, writer, newest.clone());
     }
     let (root, writer) = if here {
-        (settle(store, &writer, &EditSession::new(&source.tree()?), Some(source))?, writer)
+        (settle(store, &writer, &EditSession::new(&source.tree()?, &work.dir()), Some(source))?, writer)
     } else {
         if let Some(newest) = known {
             work.pin_base(name, newest.number())?;

@@ -1,39 +1,38 @@
-//! Edits on a version's manifest, in memory: removals and renames, a difference from elsewhere, additions. Only the
-//! nodes on the way to an edit are read and changed.
+//! Edits on a version's manifest before it is stored: removals and renames, a difference from elsewhere, additions.
+//! Only the nodes on the way to an edit are read and changed.
 
-use super::conflicts::{conflict, listed};
-use crate::commit::artifact::{BaseOp, ParsedChange, Side};
+use super::checked_changes::{CheckedChanges, PlaceOf};
+use crate::commit::artifact::{BaseOp, Changes};
 use crate::error::{Error, Result};
-use crate::ingest::{Body, FileBody, SourceTree};
-use crate::manifest::{self, Action, Edit, Entry, Layered, MemoryNodes, NodeSource, Subtree, Tree, path_order};
-use crate::types::{Digest, Location, RelPath};
+use crate::ingest::{Body, FileBody, NewNodes, SourceTree};
+use crate::manifest::{self, Edit, Entry, Subtree, Tree, path_order};
+use crate::types::RelPath;
 use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
-/// A manifest being changed: new nodes in memory, old ones where they were.
+/// A manifest being changed: new nodes apart, old ones where they were.
 pub(in crate::commit) struct EditSession {
-    pub memory: MemoryNodes,
-    pub source: Arc<dyn NodeSource>,
+    pub nodes: NewNodes,
     pub tree: Tree,
 }
 
 impl EditSession {
-    /// Begins with `base`.
-    pub(in crate::commit) fn new(base: &Tree) -> EditSession {
-        let memory = MemoryNodes::new();
-        let source: Arc<dyn NodeSource> = Arc::new(Layered { memory: memory.clone(), below: base.source().clone() });
-        EditSession { tree: Tree::of(&base.as_root(), source.clone()), memory, source }
+    /// Begins with `base`. New nodes are kept on the file system of `dir` if they are many.
+    pub(in crate::commit) fn new(base: &Tree, dir: &Path) -> EditSession {
+        let nodes = NewNodes::new(dir, Some(base.source().clone()));
+        EditSession { tree: Tree::of(&base.as_root(), Arc::new(nodes.clone())), nodes }
     }
 
     /// Continues with another manifest, over the same nodes.
     pub(in crate::commit) fn turn_to(&mut self, tree: &Tree) {
-        self.tree = Tree::of(&tree.as_root(), self.source.clone());
+        self.tree = Tree::of(&tree.as_root(), Arc::new(self.nodes.clone()));
     }
 
     /// Applies edits that come in path order.
     pub(in crate::commit) fn apply(&mut self, edits: impl IntoIterator<Item = Result<Edit>>) -> Result<()> {
-        let root = manifest::apply_sorted(&self.tree, edits, &mut self.memory.clone())?;
-        self.tree = Tree::of(&root, self.source.clone());
+        let root = manifest::apply_sorted(&self.tree, edits, &mut self.nodes.clone())?;
+        self.tree = Tree::of(&root, Arc::new(self.nodes.clone()));
         Ok(())
     }
 
@@ -95,101 +94,11 @@ impl EditSession {
 
     /// A difference that was made elsewhere. Each path must be as the difference says it was. `place` looks up where
     /// content is stored.
-    pub(in crate::commit) fn change(
-        &mut self,
-        changes: &[ParsedChange],
-        place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Location>>>,
-    ) -> Result<()> {
-        let mut sorted: Vec<&ParsedChange> = changes.iter().collect();
-        sorted.sort_by(|a, b| path_order(&a.path, &b.path));
-        let (mut conflicts, mut missing) = (Vec::new(), BTreeSet::new());
-        let mut edits = Vec::with_capacity(sorted.len());
-        // The directory that is being removed, and how many of its entries were not named yet.
-        let mut gone: Option<(&RelPath, u64)> = None;
-        for change in sorted {
-            let path = &change.path;
-            let now = self.tree.lookup(path)?.filter(|_| !path.is_root()).map(|f| f.entry);
-            if !fits(now.as_ref(), change.old.as_ref()) {
-                conflicts.push(path.clone());
-                continue;
-            }
-            if let Some((_, unseen)) = gone.as_mut().filter(|(dir, _)| path.is_inside(dir)) {
-                match change.new {
-                    None => *unseen -= 1,
-                    Some(_) => conflicts.push(path.clone()),
-                }
-                continue;
-            }
-            end_of(gone.take(), &mut conflicts);
-            if let Some(Entry::Directory(dir)) = &now {
-                gone = Some((path, dir.totals().entries));
-            }
-            let action = match (&change.new, &now) {
-                (None, _) => Action::Remove,
-                (Some(new), None) => Action::Put(new.entry(place, &mut missing)?),
-                (Some(new), Some(_)) => Action::Replace(new.entry(place, &mut missing)?),
-            };
-            edits.push(Edit { path: path.clone(), action });
-        }
-        end_of(gone, &mut conflicts);
-        if !conflicts.is_empty() {
-            return Err(conflict("the version differs from what the difference was made from", &conflicts));
-        }
-        if !missing.is_empty() {
-            let error =
-                Error::not_found(format!("{} of the difference's contents are not in this store", missing.len()));
-            return Err(listed(error, missing.iter().map(|d: &Digest| format!("sha256 {d}"))).with_hint(
-                "a difference \
-                    between versions of another store: `cairn copy NAME NEWNAME --to STORE` brings the contents; one \
-                    against a directory: `cairn put NAME DIR` stores them",
-            ));
-        }
-        self.apply(edits.into_iter().map(Ok))
-    }
-}
-
-/// The end of a removed directory: all its entries must have been named.
-fn end_of(gone: Option<(&RelPath, u64)>, conflicts: &mut Vec<RelPath>) {
-    if let Some((dir, 1..)) = gone {
-        conflicts.push(dir.clone());
-    }
-}
-
-impl Side {
-    /// As an entry of this store's manifests.
-    fn entry(
-        &self,
-        place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Location>>>,
-        missing: &mut BTreeSet<Digest>,
-    ) -> Result<Entry> {
-        Ok(match self {
-            Side::Directory => Entry::Directory(Subtree::empty()),
-            Side::File { digest, size, exec } => {
-                let found = place(digest, *size)?;
-                if found.is_none() {
-                    missing.insert(*digest);
-                }
-                Entry::File { digest: *digest, size: *size, exec: *exec, place: found.flatten() }
-            }
-            Side::Symlink(target) => Entry::Symlink { target: target.clone() },
-            Side::Reference(reference) => Entry::Reference(reference.clone()),
-        })
-    }
-}
-
-fn fits(now: Option<&Entry>, old: Option<&Side>) -> bool {
-    match (now, old) {
-        (None, None) => true,
-        (Some(now), Some(old)) => match (now, old) {
-            (Entry::Directory(_), Side::Directory) => true,
-            (Entry::File { digest, size, exec, .. }, Side::File { digest: d, size: s, exec: e }) => {
-                (digest, size, exec) == (d, s, e)
-            }
-            (Entry::Symlink { target }, Side::Symlink(t)) => target == t,
-            (Entry::Reference(a), Side::Reference(b)) => a == b,
-            _ => false,
-        },
-        _ => false,
+    pub(in crate::commit) fn change(&mut self, changes: &Changes, place: &mut PlaceOf<'_>) -> Result<()> {
+        let mut edits = CheckedChanges::new(self.tree.clone(), changes, place)?;
+        let applied = self.apply(&mut edits);
+        edits.refuse()?;
+        applied
     }
 }
 

@@ -19,8 +19,9 @@ use crate::commit::publication::{
 };
 use crate::disk::NewFile;
 use crate::error::{Detail, Error, Result, show_list};
+use crate::ingest::NewNodes;
 use crate::lock::{AdvisoryTurn, Purpose};
-use crate::manifest::{Layered, MemoryNodes, NodeSource, RootNode, Tree};
+use crate::manifest::{NodeSource, RootNode, Tree};
 use crate::objects::ObjectWriter;
 use crate::progress::{Activity, Progress};
 use crate::setters::setters;
@@ -378,8 +379,8 @@ fn own_tree(
         return Ok((None, writer));
     }
     let (sources, writer) = collect_or_keep(store, artifact, writer, progress)?;
-    let mut memory = MemoryNodes::new();
-    let root = sources.build(&mut memory)?;
-    let source: Arc<dyn NodeSource> = Arc::new(Layered { memory, below: store.objects().clone() });
-    Ok((Some(Tree::of(&root, source)), writer))
+    let below: Arc<dyn NodeSource> = store.objects().clone();
+    let mut nodes = NewNodes::new(writer.directory(), Some(below));
+    let root = sources.build(&mut nodes)?;
+    Ok((Some(Tree::of(&root, Arc::new(nodes))), writer))
 }

@@ -7,9 +7,8 @@ use crate::catalog::RunRecord;
 use crate::catalog::draft::{Contribution, Draft, DraftState, OnConflict};
 use crate::commit::publication::draft_log;
 use crate::error::{Error, Kind, Result};
-use crate::manifest::{
-    self, Choice, Conflict, Layered, MemoryNodes, NodeRef, NodeRelocator, NodeSource, Part, RootNode, Tree,
-};
+use crate::ingest::{NewNodes, Sink};
+use crate::manifest::{self, Choice, Conflict, NodeRef, NodeRelocator, NodeSource, Part, RootNode, Tree};
 use crate::objects::{NodePacks, ObjectWriter};
 use crate::progress::Progress;
 use crate::types::{RelPath, RunId};
@@ -190,11 +189,11 @@ impl Draft {
             conflicts += 1;
             Choice::Later
         };
-        let mut memory = MemoryNodes::new();
-        let root = manifest::merge(&parts, &mut decide, &mut memory)?;
-        let root = root.ok_or_else(|| Error::damaged(format!("{self} cannot be merged")))?;
         let below: Arc<dyn NodeSource> = self.store().objects().clone();
-        Ok(DraftPreview { tree: Tree::of(&root, Arc::new(Layered { memory, below })), conflicts })
+        let mut nodes = NewNodes::new(&Sink::Nowhere.temporary(), Some(below));
+        let root = manifest::merge(&parts, &mut decide, &mut nodes)?;
+        let root = root.ok_or_else(|| Error::damaged(format!("{self} cannot be merged")))?;
+        Ok(DraftPreview { tree: Tree::of(&root, Arc::new(nodes)), conflicts })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The modes in which versions are made, and what they share.
 
 mod annotations;
+mod checked_changes;
 mod conflicts;
 mod content_check;
 mod copy;

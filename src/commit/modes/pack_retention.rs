@@ -1,10 +1,11 @@
 //! Which packs of nodes a version made by a patch keeps from its base (FORMAT.md, "Patches").
 //!
-//! A patch adds a pack. If the list would be too long, the youngest packs become one: their nodes that
-//! are still in the version are stored again, in the patch's own pack. Every node in a patch's pack names only nodes in
-//! it and in packs before it in the list, so what stays is always the older part of the list. Which part, sizes decide:
-//! an old pack stays when it is at least as large as all younger ones together. So a node is stored again O(log n)
-//! times in a chain of n patches, and what is listed stays within about twice what is needed.
+//! A patch adds a pack. If the list would be too long, the youngest packs become one: their nodes that are still in the
+//! version are stored again, in the patch's own pack. Every node in a patch's pack names only nodes in it and in packs
+//! before it in the list, so what stays is always the older part of the list. Which part, sizes decide: to join k packs
+//! costs the bytes of these packs, and gives k patches room. The k is taken whose cost divided by its square is least.
+//! That joins more packs than the least cost for each patch, and leads to fewer joins of joined packs. In a chain of
+//! 300 equal patches of which none replaces what another stored, a node is stored 2.7 times; the least is 2.64.
 //!
 //! So now and then a patch of one file writes more than its own few nodes: with at most P packs in a list, and N bytes
 //! of nodes that patches have replaced, one of the packs has N/P or more, and the patch that made it wrote them. No
@@ -32,21 +33,30 @@ pub(in crate::commit) fn kept(
     if block + new > MAX_PACKS {
         return Ok(NodePacks::default()); // a put's packs name each other in any order: all are kept, or none
     }
-    let mut keep = chained;
-    let mut younger = 0;
-    while keep > 0 {
-        let size = sizes[block + keep - 1];
-        if block + keep + new <= MAX_PACKS && size >= younger {
-            break;
-        }
-        younger += size;
-        keep -= 1;
-    }
-    if keep == 0 && sizes[..block].iter().sum::<u64>() < younger {
+    let (of_put, of_patches) = sizes.split_at(block);
+    let keep = patches_kept(of_patches, MAX_PACKS - block - new);
+    let (put, patches) = (of_put.iter().sum::<u64>(), of_patches.iter().sum::<u64>());
+    if patches > 2 * put || keep == 0 && patches > put {
         // Patches have written as much as the put had: store all nodes again together.
         return Ok(NodePacks::default());
     }
     Ok(NodePacks { names: packs[..block + keep].to_vec(), chained: keep })
+}
+
+/// How many of the packs of patches are kept, of which at most `most` can be. The others, the youngest, are joined.
+fn patches_kept(sizes: &[u64], most: usize) -> usize {
+    let mut best: Option<(u128, u128, usize)> = None;
+    let mut cost: u128 = 0;
+    for (joined, size) in (1u128..).zip(sizes.iter().rev()) {
+        cost += u128::from(*size);
+        let kept = sizes.len() - joined as usize;
+        // cost / joined² is compared without division.
+        let is_best = best.is_none_or(|(c, j, _)| cost * j * j <= c * joined * joined);
+        if kept <= most && is_best {
+            best = Some((cost, joined, kept));
+        }
+    }
+    best.map_or(0, |(_, _, kept)| kept)
 }
 
 /// The packs of `base` with their sizes. A garbage collector may have rewritten some: then those that have the nodes
@@ -72,4 +82,32 @@ fn in_place(store: &Store, writer: &ObjectWriter, base: &ManifestFile, new: usiz
         }
     }
     Ok((NodePacks { names, chained }, sizes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The packs of a chain of patches that all store as much and replace nothing, and the mean of what they stored.
+    fn chain(patches: usize, most: usize) -> (Vec<u64>, f64) {
+        let (mut sizes, mut stored): (Vec<u64>, u64) = (Vec::new(), 0);
+        for _ in 0..patches {
+            let keep = if sizes.len() < most { sizes.len() } else { patches_kept(&sizes, most - 1) };
+            let own = 1 + sizes.drain(keep..).sum::<u64>();
+            sizes.push(own);
+            stored += own;
+            assert!(sizes.len() <= most);
+        }
+        (sizes, stored as f64 / patches as f64)
+    }
+
+    #[test]
+    fn a_node_is_stored_again_a_few_times_in_a_long_chain() {
+        assert_eq!(chain(15, 15).1, 1.0);
+        for (patches, most) in [(100, 2.1), (300, 2.8), (3_000, 4.3)] {
+            let (sizes, mean) = chain(patches, 15);
+            assert_eq!(sizes.iter().sum::<u64>(), patches as u64);
+            assert!(mean < most, "{patches}: {mean}");
+        }
+    }
 }

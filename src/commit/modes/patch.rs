@@ -70,11 +70,13 @@ fn attempt(
     }
     let writer = store.objects().writer(&work.dir())?;
     let base = tree_of(basis.base.as_ref(), store)?;
-    let mut stage = EditSession::new(&base);
+    let mut stage = EditSession::new(&base, &work.dir());
     let removed = stage.base_ops(&basis.ops)?;
     if !basis.changes.is_empty() {
         let mut lane = writer.thread_writer();
-        stage.change(&basis.changes, &mut |digest, size| lane.find(digest, size))?;
+        for changes in &basis.changes {
+            stage.change(changes, &mut |digest, size| lane.find(digest, size))?;
+        }
         lane.close()?;
     }
     let collected = collect(store, artifact, &removed, &Sink::Store(&writer), &options.progress);
@@ -191,12 +193,12 @@ pub(in crate::commit) fn settle(
     stage: &EditSession,
     target: Option<&Version>,
 ) -> Result<RootNode> {
-    keep_nodes(store, writer, target, stage.memory.counts().stored_bytes)?;
+    keep_nodes(store, writer, target, stage.nodes.bytes())?;
     let mut lane = writer.node_writer()?;
     let home = |at: &NodeRef| {
-        if stage.memory.get(&at.digest).is_some() { Ok(None) } else { writer.find_kept_node(&at.digest, at.place) }
+        if stage.nodes.has(&at.digest) { Ok(None) } else { writer.find_kept_node(&at.digest, at.place) }
     };
-    let root = manifest::carry(&stage.tree.as_root(), &*stage.source, &home, &mut lane)?;
+    let root = manifest::carry(&stage.tree.as_root(), &stage.nodes, &home, &mut lane)?;
     lane.close()?;
     Ok(root)
 }

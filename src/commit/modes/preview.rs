@@ -4,8 +4,8 @@ use super::edit_session::EditSession;
 use super::patch::tree_of;
 use crate::commit::artifact::{Artifact, collect};
 use crate::error::Result;
-use crate::ingest::Sink;
-use crate::manifest::{MemoryNodes, Tree};
+use crate::ingest::{NewNodes, Sink};
+use crate::manifest::Tree;
 use crate::progress::Progress;
 use crate::store::Store;
 use std::collections::HashSet;
@@ -30,15 +30,18 @@ impl Artifact {
     /// # Ok::<(), cairn::Error>(())
     /// ```
     pub fn preview(&self, store: &Store, progress: &Progress) -> Result<Tree> {
+        let temporary = Sink::Nowhere.temporary();
         let Some(basis) = &self.basis else {
             let added = collect(store, self, &HashSet::new(), &Sink::Nowhere, progress)?;
-            let mut nodes = MemoryNodes::new();
+            let mut nodes = NewNodes::new(&temporary, None);
             let root = added.build(&mut nodes)?;
             return Ok(Tree::of(&root, Arc::new(nodes)));
         };
-        let mut stage = EditSession::new(&tree_of(basis.base.as_ref(), store)?);
+        let mut stage = EditSession::new(&tree_of(basis.base.as_ref(), store)?, &temporary);
         let removed = stage.base_ops(&basis.ops)?;
-        stage.change(&basis.changes, &mut |_, _| Ok(Some(None)))?;
+        for changes in &basis.changes {
+            stage.change(changes, &mut |_, _| Ok(Some(None)))?;
+        }
         stage.add(&collect(store, self, &removed, &Sink::Nowhere, progress)?.into_tree()?)?;
         Ok(stage.tree)
     }

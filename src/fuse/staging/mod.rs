@@ -14,6 +14,7 @@ mod daemon;
 mod entries;
 mod file_io;
 mod handles;
+mod known_names;
 mod left_open;
 mod listing;
 mod metadata;

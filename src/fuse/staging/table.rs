@@ -7,16 +7,20 @@
 //! as soon as no process uses it, so their number is about that of the removed files that are open. `MAX_DESCRIPTORS`
 //! limits it; beyond that, requests fail with ESTALE.
 //!
+//! A mount may have a million nodes, so each is small: about 170 bytes with its name.
+//!
 //! A node is found by device and inode only within its own run, and only while its file is known to exist: a file
 //! system reuses the inode numbers of removed files, and the files of a sealed run are removed.
 
+use super::known_names::KnownNames;
 use super::open_stage::{LONGEST_PATH, OpenStage};
 use super::sealed_view::SealedView;
 use crate::disk::backing::{Backing, Stat};
 use crate::disk::open_files_limit;
 use crate::types::{ArtifactName, DistributedId, RunId};
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +34,9 @@ pub(super) const ALIASES: u64 = 1 << 62;
 /// The most nodes without a name that keep a descriptor. A quarter of the process's limit of open files is another
 /// bound.
 const MAX_DESCRIPTORS: u64 = 1 << 16;
+
+/// A table with room for more nodes than this, and for four times as many as it has, is made smaller.
+const SHRINK_FROM: usize = 1 << 16;
 
 /// Identifies a file on disk: the run, the device and the inode.
 pub(super) type InodeKey = (u64, u64, u64);
@@ -55,26 +62,64 @@ pub(super) enum NodeKind {
 }
 
 struct StagedNode {
-    kind: NodeKind,
-    /// Its file on disk; `None` once that was removed.
-    key: Option<InodeKey>,
-    /// Its file type.
-    format: u32,
-    /// The names under which it was looked up, with their directories. A run's own directory has none.
-    names: Vec<(u64, OsString)>,
+    place: NodePlace,
+    /// Its device and inode on disk; `None` once the file was removed.
+    file: Option<(u64, NonZeroU64)>,
+    /// The names under which it was looked up. A run's own directory has none.
+    names: KnownNames,
     /// The descriptor of the file, when it has no known name.
     kept: Option<Arc<Backing>>,
+    lookups: u64,
+    /// Its file type.
+    format: u32,
     /// Whether it is the top directory of a run.
     top: bool,
     /// It was made through this mount and was given no extended attribute since.
     has_no_xattrs: bool,
-    lookups: u64,
+}
+
+/// As [`NodeKind`], but small for the many nodes that are in runs.
+enum NodePlace {
+    InRun(Arc<OpenStage>),
+    Above(Box<NodeKind>),
+}
+
+impl NodePlace {
+    fn of(kind: NodeKind) -> NodePlace {
+        match kind {
+            NodeKind::InRun(run) => NodePlace::InRun(run),
+            above => NodePlace::Above(Box::new(above)),
+        }
+    }
+
+    fn kind(&self) -> NodeKind {
+        match self {
+            NodePlace::InRun(run) => NodeKind::InRun(run.clone()),
+            NodePlace::Above(kind) => (**kind).clone(),
+        }
+    }
+}
+
+impl StagedNode {
+    fn new(place: NodePlace, file: Option<(u64, NonZeroU64)>, format: u32, top: bool) -> StagedNode {
+        let names = KnownNames::default();
+        StagedNode { place, file, names, kept: None, lookups: 0, format, top, has_no_xattrs: false }
+    }
+
+    /// What identifies its file, while that exists.
+    fn key(&self) -> Option<InodeKey> {
+        match (&self.place, self.file) {
+            (NodePlace::InRun(run), Some((device, inode))) => Some((run.number, device, inode.get())),
+            _ => None,
+        }
+    }
 }
 
 /// All nodes.
 pub(super) struct NodeTable {
-    nodes: HashMap<u64, StagedNode>,
-    by_key: HashMap<InodeKey, u64>,
+    nodes: HashMap<u64, Box<StagedNode>>,
+    /// The nodes whose numbers are not the inode numbers of their files.
+    aliases: HashMap<InodeKey, u64>,
     /// The nodes above the runs, and the top directories of runs.
     above: Vec<u64>,
     next_alias: u64,
@@ -161,19 +206,10 @@ impl NodeTable {
     /// A table with only the root.
     pub(super) fn new(kind: NodeKind) -> NodeTable {
         let top = matches!(kind, NodeKind::InRun(_));
-        let root = StagedNode {
-            kind,
-            key: None,
-            format: libc::S_IFDIR,
-            names: Vec::new(),
-            kept: None,
-            top,
-            has_no_xattrs: false,
-            lookups: 1,
-        };
+        let root = StagedNode { lookups: 1, ..StagedNode::new(NodePlace::of(kind), None, libc::S_IFDIR, top) };
         let most_kept = MAX_DESCRIPTORS.min(open_files_limit() as u64 / 4);
-        let (nodes, by_key) = (HashMap::from([(ROOT, root)]), HashMap::new());
-        NodeTable { nodes, by_key, above: Vec::new(), next_alias: ALIASES, kept: 0, most_kept, changes: 0 }
+        let (nodes, aliases) = (HashMap::from([(ROOT, Box::new(root))]), HashMap::new());
+        NodeTable { nodes, aliases, above: Vec::new(), next_alias: ALIASES, kept: 0, most_kept, changes: 0 }
     }
 
     /// Counts removed and changed names. If it has changed, what was found on disk before may not exist any more.
@@ -184,7 +220,7 @@ impl NodeTable {
     /// Where a node is; ESTALE if it has neither a name nor a descriptor, ENOENT if it is unknown.
     pub(super) fn resolve(&self, id: u64) -> Result<ResolvedNode, i32> {
         let node = self.nodes.get(&id).ok_or(libc::ENOENT)?;
-        let NodeKind::InRun(run) = &node.kind else { return Ok(ResolvedNode::Namespace(node.kind.clone())) };
+        let NodePlace::InRun(run) = &node.place else { return Ok(ResolvedNode::Namespace(node.place.kind())) };
         let mut parts: Vec<&OsStr> = Vec::new();
         let base = self.climb(node, &mut parts, libc::PATH_MAX as usize).ok_or(libc::ESTALE)?;
         let path = parts.iter().rev().collect();
@@ -202,7 +238,7 @@ impl NodeTable {
         if node.top {
             return Some(None);
         }
-        for (parent, name) in node.names.iter().rev() {
+        for (parent, name) in node.names.iter() {
             let (Some(parent), Some(left)) = (self.nodes.get(parent), left.checked_sub(2)) else { continue };
             let before = parts.len();
             parts.push(name);
@@ -216,26 +252,25 @@ impl NodeTable {
 
     /// The run that a node is in.
     pub(super) fn run_of(&self, id: u64) -> Option<&Arc<OpenStage>> {
-        match &self.nodes.get(&id)?.kind {
-            NodeKind::InRun(run) => Some(run),
-            _ => None,
+        match &self.nodes.get(&id)?.place {
+            NodePlace::InRun(run) => Some(run),
+            NodePlace::Above(_) => None,
         }
     }
 
     /// The node of a file that was found under `name`; counts the look-up. `format` is its mode.
     pub(super) fn enter(&mut self, parent: u64, name: &OsStr, key: InodeKey, format: u32) -> Result<u64, i32> {
-        let kind = self.nodes.get(&parent).ok_or(libc::ESTALE)?.kind.clone();
+        let kind = self.nodes.get(&parent).ok_or(libc::ESTALE)?.place.kind();
         let format = format & libc::S_IFMT;
         let same = |id: &u64| self.nodes.get(id).is_some_and(|node| node.format == format);
-        let known = self.by_key.get(&key).copied().filter(same);
+        let known = self.known(key).filter(same);
         let id = known.unwrap_or_else(|| self.insert(kind, key, format));
         let Some(node) = self.nodes.get_mut(&id) else { return Err(libc::ESTALE) };
         node.lookups += 1;
         if format == libc::S_IFDIR {
-            node.names.clear(); // a directory has one name
+            node.names = KnownNames::default(); // a directory has one name
         }
-        node.names.retain(|(p, n)| !(*p == parent && n == name));
-        node.names.push((parent, name.to_owned()));
+        node.names.add(parent, name);
         self.kept -= u64::from(node.kept.take().is_some());
         Ok(id)
     }
@@ -263,20 +298,15 @@ impl NodeTable {
     fn insert(&mut self, kind: NodeKind, key: InodeKey, format: u32) -> u64 {
         let inode = key.2;
         let id = if inode > ROOT && inode < ALIASES && !self.nodes.contains_key(&inode) { inode } else { self.alias() };
-        if let Some(old) = self.by_key.insert(key, id).and_then(|old| self.nodes.get_mut(&old)) {
-            old.key = None;
+        if let Some(old) = self.known(key).and_then(|old| self.nodes.get_mut(&old)) {
+            old.file = None;
         }
-        let node = StagedNode {
-            kind,
-            key: Some(key),
-            format,
-            names: Vec::new(),
-            kept: None,
-            top: false,
-            has_no_xattrs: false,
-            lookups: 0,
-        };
-        self.nodes.insert(id, node);
+        self.aliases.remove(&key);
+        if id != inode {
+            self.aliases.insert(key, id);
+        }
+        let file = NonZeroU64::new(inode).map(|inode| (key.1, inode));
+        self.nodes.insert(id, Box::new(StagedNode::new(NodePlace::of(kind), file, format, false)));
         id
     }
 
@@ -290,25 +320,20 @@ impl NodeTable {
             (NodeKind::InRun(a), NodeKind::InRun(b)) => Arc::ptr_eq(a, b),
             _ => false,
         };
-        let known =
-            self.above.iter().copied().find(|id| self.nodes.get(id).is_some_and(|n| n.top == top && same(&n.kind)));
+        let known = self
+            .above
+            .iter()
+            .copied()
+            .find(|id| self.nodes.get(id).is_some_and(|n| n.top == top && same(&n.place.kind())));
         let id = known.unwrap_or_else(|| {
             let id = self.alias();
             self.above.push(id);
             id
         });
         let node = self.nodes.entry(id).or_insert_with(|| {
-            let names = vec![(parent, name.to_owned())];
-            StagedNode {
-                kind,
-                key: None,
-                format: libc::S_IFDIR,
-                names,
-                kept: None,
-                top,
-                has_no_xattrs: false,
-                lookups: 0,
-            }
+            let mut node = StagedNode::new(NodePlace::of(kind), None, libc::S_IFDIR, top);
+            node.names.add(parent, name);
+            Box::new(node)
         });
         node.lookups += 1;
         id
@@ -317,7 +342,7 @@ impl NodeTable {
     /// Notes that this mount holds the stage of a run's directory.
     pub(super) fn set_open(&mut self, id: u64, run: Arc<OpenStage>) {
         if let Some(node) = self.nodes.get_mut(&id) {
-            (node.kind, node.top) = (NodeKind::InRun(run), true);
+            (node.place, node.top) = (NodePlace::InRun(run), true);
         }
     }
 
@@ -335,10 +360,13 @@ impl NodeTable {
             return None;
         }
         let gone = self.nodes.remove(&id)?;
-        if let Some(key) = gone.key
-            && self.by_key.get(&key) == Some(&id)
+        if self.nodes.capacity() > SHRINK_FROM.max(4 * self.nodes.len()) {
+            self.nodes.shrink_to(2 * self.nodes.len());
+        }
+        if let Some(key) = gone.key()
+            && self.aliases.get(&key) == Some(&id)
         {
-            self.by_key.remove(&key);
+            self.aliases.remove(&key);
         }
         if id >= ALIASES {
             self.above.retain(|other| *other != id);
@@ -349,36 +377,37 @@ impl NodeTable {
 
     /// The node of a file on disk.
     pub(super) fn known(&self, key: InodeKey) -> Option<u64> {
-        self.by_key.get(&key).copied()
+        let is_it = |id: &u64| self.nodes.get(id).is_some_and(|node| node.key() == Some(key));
+        self.aliases.get(&key).copied().or(Some(key.2)).filter(is_it)
     }
 
     /// Notes that a name was removed. `last` means that the inode was removed too, and its number may be reused. `file`
     /// is a descriptor of what had the name.
     pub(super) fn unnamed(&mut self, parent: u64, name: &OsStr, key: InodeKey, last: bool, file: Option<Backing>) {
         self.changes += 1;
-        let Some(id) = self.by_key.get(&key).copied() else { return };
+        let Some(id) = self.known(key) else { return };
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        node.names.retain(|(p, n)| !(*p == parent && n == name));
+        node.names.remove(parent, name);
         if node.names.is_empty() && node.kept.is_none() && self.kept < self.most_kept {
             node.kept = file.map(Arc::new);
             self.kept += u64::from(node.kept.is_some());
         }
         if last {
-            node.key = None;
-            self.by_key.remove(&key);
+            node.file = None;
+            self.aliases.remove(&key);
         }
     }
 
     /// Notes that a file has another name.
     pub(super) fn renamed(&mut self, key: InodeKey, from: (u64, &OsStr), to: (u64, &OsStr)) {
         self.changes += 1;
-        let Some(node) = self.by_key.get(&key).and_then(|id| self.nodes.get_mut(id)) else { return };
-        node.names.retain(|(p, n)| !(*p == from.0 && n == from.1));
-        node.names.push((to.0, to.1.to_owned()));
+        let Some(node) = self.known(key).and_then(|id| self.nodes.get_mut(&id)) else { return };
+        node.names.remove(from.0, from.1);
+        node.names.add(to.0, to.1);
     }
 
     /// The inode number that a listing shows for a file.
     pub(super) fn listed_number(&self, key: InodeKey) -> u64 {
-        self.by_key.get(&key).copied().unwrap_or(key.2.max(ROOT + 1))
+        self.known(key).unwrap_or(key.2.max(ROOT + 1))
     }
 }

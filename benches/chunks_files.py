@@ -2,8 +2,8 @@
 
 chunks_files.py sqlite append|update MEGABYTES BEFORE AFTER
 chunks_files.py parquet append|update|column MEGABYTES BEFORE AFTER
-chunks_files.py parquet-days MEGABYTES FILE PERCENT   writes FILE, and again with that much more of it for each line that
-                                                      it reads; prints a line each time
+chunks_files.py parquet-days MEGABYTES FILE PERCENT   writes FILE, and again with that much more for each line that it
+                                                      reads; prints a line each time
 
 Exits with 3 if it needs a module that is not installed (Parquet: pyarrow and numpy).
 """

@@ -1,6 +1,6 @@
 //! How fast a composed file is read: through a mount, and through a mount with a cache that has it; next to the same
-//! file stored whole, through a mount, and to the plain file. In order and at random, with a cold and a warm page cache.
-//! Medians of rounds, in which all take turns.
+//! file stored whole, through a mount, and to the plain file. In order and at random, with a cold and a warm page
+//! cache. Medians of rounds, in which all take turns.
 //!
 //! `CAIRN_BENCH_ROUNDS` (3); `CAIRN_BENCH_READS` (5,000) is how many random reads of 4 KiB are timed.
 //! `CAIRN_BENCH_COMMAND` is the command that mounts, if it is not the one that was built with this program. For a cold
@@ -111,7 +111,8 @@ pub fn measure(place: &Path, plain: &Path, store: &Store, whole: &Store) {
     }
     let medians: Vec<[f64; 4]> = measured.into_iter().map(|all| all.map(median)).collect();
     println!(
-        "  | read | MB/s, cold | warm | 4 KiB reads/s, cold | warm | of whole: MB/s, cold | warm | reads/s, cold | warm |"
+        "  | read | MB/s, cold | warm | 4 KiB reads/s, cold | warm \
+         | of whole: MB/s, cold | warm | reads/s, cold | warm |"
     );
     println!("  |---|---|---|---|---|---|---|---|---|");
     for (way, [cold, warm, random_cold, random_warm]) in ways.iter().zip(&medians) {

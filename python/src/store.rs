@@ -1,13 +1,13 @@
 //! `cairn.Store`.
 
-use crate::convert::hash_of;
+use crate::convert::{hash_of, usage};
 use crate::draft::{PyDraft, open_drafts};
 use crate::error::Result;
 use crate::finding::PyFinding;
 use crate::version::PyVersion;
 use crate::work::{Report, long, quick};
 use cairn::verify::VerifyOptions;
-use cairn::{InitOptions, Store};
+use cairn::{Compression, InitOptions, Store};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::path::PathBuf;
@@ -38,18 +38,25 @@ impl PyStore {
         quick(py, || Store::open(path)).map(PyStore)
     }
 
-    /// Makes a store in the directory `path`.
+    /// Makes a store in the directory `path`. `compression`: "auto" compresses small files that get smaller by it;
+    /// "none" never does, and earlier releases of cairn can use the store.
     #[staticmethod]
-    #[pyo3(signature = (path, *, group=None, cache_bound_seconds=None, exist_ok=false))]
+    #[pyo3(signature = (path, *, group=None, cache_bound_seconds=None, compression="auto", exist_ok=false))]
     fn init(
         py: Python<'_>,
         path: PathBuf,
         group: Option<String>,
         cache_bound_seconds: Option<u64>,
+        compression: &str,
         exist_ok: bool,
     ) -> Result<Self> {
         let mut options = InitOptions::default();
         (options.group, options.cache_bound_seconds) = (group, cache_bound_seconds);
+        options.compression = match compression {
+            "auto" => Compression::Auto,
+            "none" => Compression::None,
+            _ => return Err(usage(format!("compression is {compression:?}: expected auto or none"))),
+        };
         let make = || match Store::init(&path, &options) {
             Err(_) if exist_ok && path.join("cairn.json").exists() => Store::open(&path),
             made => made,

@@ -328,6 +328,21 @@ def test_stores_are_found_and_pickled(store, tmp_path, monkeypatch):
     assert cairn.Store.init(tmp_path / ".cairn", exist_ok=True).root == store.root
 
 
+def test_a_store_is_made_with_or_without_compression(tmp_path):
+    def made(name, **options):
+        store = cairn.Store.init(tmp_path / name, **options)
+        save(store, {"a": "one line of text\n" * 1000})
+        features = json.loads((tmp_path / name / "cairn.json").read_text())["features"]
+        packed = sum(path.stat().st_size for path in (tmp_path / name / "packs").rglob("*") if path.is_file())
+        return "compressed-content" in str(features), packed < 17_000
+
+    assert made("default") == made("auto", compression="auto") == (True, True)
+    assert made("none", compression="none") == (False, False)
+    with pytest.raises(ValueError, match="compression.*expected auto or none"):
+        cairn.Store.init(tmp_path / "other", compression="zstd")
+    assert not (tmp_path / "other").exists()
+
+
 def test_threads_read_at_once_and_the_interpreter_is_not_held(store):
     version = save(store, {f"{n}": f"{n}" * 1000 for n in range(200)})
     wrong = []

@@ -3,9 +3,10 @@
 //! Content is remembered by the first eight bytes of its digest: if two digests share them, garbage only stays longer.
 //! Nodes are remembered by their whole digest, because a node that is taken for another would not be walked.
 
+use super::report::Amount;
 use crate::error::Result;
 use crate::manifest::{Entry, Node, NodeSource, Tree};
-use crate::objects::{BlobKind, Objects, RecipesInPacks, unreadable_recipe};
+use crate::objects::{BlobKind, Objects, RecipeSource, RecipesInPacks, unreadable_recipe};
 use crate::prefixes::Prefixes;
 use crate::progress::Progress;
 use crate::types::Digest;
@@ -21,6 +22,10 @@ pub(super) type Digests = HashSet<Digest, BuildHasherDefault<DigestHasher>>;
 pub(super) struct Marks {
     content: Prefixes,
     nodes: Digests,
+    /// What is needed only because composed contents have parts of it: the first bytes of the digests of objects, and
+    /// how many bytes these have.
+    sources: HashSet<u64, BuildHasherDefault<DigestHasher>>,
+    source_bytes: u64,
 }
 
 /// A digest is random already: its first bytes are its hash.
@@ -96,10 +101,12 @@ impl Marks {
         let mut waiting: Vec<&Digest> = recipes.contents().collect();
         loop {
             self.settle();
-            let (needed, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| self.needs(d, BlobKind::Recipe));
+            let (needed, others): (Vec<&Digest>, Vec<&Digest>) =
+                waiting.into_iter().partition(|d| self.needs(d, BlobKind::Recipe));
             if needed.is_empty() {
                 return Ok(());
             }
+            self.count_sources(needed.iter().filter_map(|digest| recipes.sources(digest).ok()).flatten());
             for digest in needed {
                 match recipes.sources(digest) {
                     Ok(sources) => sources.iter().for_each(|source| self.content.insert(&source.digest)),
@@ -111,6 +118,21 @@ impl Marks {
             // A source may be composed too, besides being an object.
             waiting = others;
         }
+    }
+
+    /// Counts the objects among these that nothing else needs.
+    fn count_sources(&mut self, sources: impl Iterator<Item = RecipeSource>) {
+        for source in sources.filter(|source| !source.is_small()) {
+            let is_named = self.content.position(&source.digest).is_some();
+            if !is_named && self.sources.insert(source.digest.prefix()) {
+                self.source_bytes += source.size;
+            }
+        }
+    }
+
+    /// The objects that are needed only because composed contents have parts of them.
+    pub(super) fn kept_for_parts(&self) -> Amount {
+        Amount { files: self.sources.len() as u64, bytes: self.source_bytes }
     }
 
     /// Ends a mark. From then on the questions below are answered.

@@ -103,6 +103,7 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     let mut marker = Marker::new(store, &removals, &options.progress);
     marker.mark()?;
     report.open_drafts = marker.open_drafts;
+    report.kept_for_parts = marker.marks.kept_for_parts();
     report.idle_drafts = roots::idle_drafts(store, marker.open_drafts > 0)?;
     if let Some(before) = before {
         before.check(&marker.history, store)?;

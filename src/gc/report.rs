@@ -78,6 +78,9 @@ pub struct GcReport {
     pub in_trash: Amount,
     /// Bytes that nothing needs in packs that stay: most of such a pack is needed.
     pub unused_in_packs: u64,
+    /// Objects that no version names, and that are needed because composed files have parts of them. These keep at most
+    /// twice their own size.
+    pub kept_for_parts: Amount,
     /// Staging directories that no draft needs, with their ages. They stay, because they may have the only copy.
     pub staging: Vec<Leftover>,
     /// Drafts that are not finished. What was contributed to them is needed.

@@ -1,14 +1,18 @@
-//! What an earlier version has at the paths of new files, so that these are compared with it.
+//! What an earlier version has at the paths of new files and near them, so that these are compared with it.
 
 use super::tree::{Body, SourceTree};
 use crate::error::Result;
-use crate::objects::Earlier;
+use crate::objects::{Earlier, EarlierContents};
 use crate::types::RelPath;
 
 /// The files of an earlier version, which new ones at the same paths probably resemble.
 pub trait EarlierFiles: Sync {
     /// The content at a path; `None` if there is none, or it cannot be found out.
     fn content_at(&self, path: &RelPath) -> Option<Earlier>;
+
+    /// A few contents at other paths that a new file of `size` bytes at `path` is probably similar to, by their names
+    /// and sizes. The most similar one is the first.
+    fn contents_near(&self, path: &RelPath, size: u64) -> Vec<Earlier>;
 
     /// Whether content may be composed of parts of other contents.
     ///
@@ -24,6 +28,27 @@ pub struct EarlierBelow<'a> {
     pub files: &'a dyn EarlierFiles,
     /// Where the tree will be.
     pub at: &'a RelPath,
+}
+
+/// What a file at a path, of a size, is compared with.
+pub(super) struct EarlierNear<'a> {
+    pub files: &'a dyn EarlierFiles,
+    pub path: &'a RelPath,
+    pub size: u64,
+}
+
+impl EarlierContents for EarlierNear<'_> {
+    fn at_same_path(&self) -> Option<Earlier> {
+        self.files.content_at(self.path)
+    }
+
+    fn at_other_paths(&self) -> Vec<Earlier> {
+        self.files.contents_near(self.path, self.size)
+    }
+
+    fn may_compose(&self) -> Result<bool> {
+        self.files.may_compose()
+    }
 }
 
 /// Finds the paths of a tree's files in a version.

@@ -2,7 +2,7 @@
 //!
 //! A file's digest is that of the bytes stored. A file that changes while it is read is read again, then refused.
 
-use super::earlier::{EarlierBelow, EarlierFiles};
+use super::earlier::{EarlierBelow, EarlierNear};
 use super::fetched::{Fetched, fetch};
 use super::sink::Sink;
 use super::stored::Stored;
@@ -10,7 +10,7 @@ use super::tree::SourceStat;
 use crate::disk::{FileStat, hash_file, read_to_expected_end, stat_file};
 use crate::error::{Error, Result, show_path};
 use crate::manifest::Reference;
-use crate::objects::{COMPOSED_MIN, Earlier, SMALL_MAX, ThreadWriter};
+use crate::objects::{COMPOSED_MIN, SMALL_MAX, ThreadWriter};
 use crate::progress::Progress;
 use crate::remote::shown_uri;
 use crate::types::{Digest, RelPath};
@@ -121,9 +121,7 @@ impl<'a> Worker<'a> {
         if size < SMALL_MAX {
             return Ok(self.read_small(file, path, size)?.map(|stored| (stored, false)));
         }
-        let known = self.earlier.as_ref().zip(self.path.as_ref()).filter(|_| size >= COMPOSED_MIN);
-        let earlier = known.and_then(|(below, at)| Some((below.files.content_at(at)?, below.files)));
-        self.read_large(file, &path(), earlier).map(Some)
+        self.read_large(file, &path(), size).map(Some)
     }
 
     fn read_small(&mut self, file: &File, path: &dyn Fn() -> PathBuf, size: u64) -> Result<Option<Stored>> {
@@ -140,13 +138,10 @@ impl<'a> Worker<'a> {
     }
 
     /// What was stored, and whether the file itself was taken over.
-    fn read_large(
-        &mut self,
-        file: &File,
-        path: &Path,
-        earlier: Option<(Earlier, &dyn EarlierFiles)>,
-    ) -> Result<(Stored, bool)> {
+    fn read_large(&mut self, file: &File, path: &Path, size: u64) -> Result<(Stored, bool)> {
         let (progress, counted) = (self.progress, &mut self.counted);
+        let near = |(below, path): (EarlierBelow<'a>, _)| EarlierNear { files: below.files, path, size };
+        let near = self.earlier.zip(self.path.as_ref()).filter(|_| size >= COMPOSED_MIN).map(near);
         *counted = 0;
         let mut tick = |bytes: u64| {
             *counted += bytes;
@@ -155,11 +150,9 @@ impl<'a> Worker<'a> {
         };
         let ((digest, size), taken) = match &mut self.lane {
             Some(lane) => {
-                let put = match earlier {
+                let put = match &near {
                     None => lane.put_large(file, path, &mut tick)?,
-                    Some((earlier, files)) => {
-                        lane.put_large_like(file, path, &earlier, &|| files.may_compose(), &mut tick)?
-                    }
+                    Some(near) => lane.put_large_like(file, path, near, &mut tick)?,
                 };
                 ((put.digest, put.size), put.adopted)
             }

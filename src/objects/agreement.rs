@@ -32,7 +32,7 @@ pub(super) fn equal_prefix(a: &[u8], b: &[u8]) -> usize {
 }
 
 /// How many bytes are equal from the end.
-fn equal_suffix(a: &[u8], b: &[u8]) -> usize {
+pub(super) fn equal_suffix(a: &[u8], b: &[u8]) -> usize {
     a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
 }
 
@@ -80,7 +80,7 @@ pub(super) fn agreement(new: &[u8], base: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// Calls `each` with the hash of every chosen place and its end, until it returns `false`.
-fn each_place(bytes: &[u8], bits: u32, each: &mut dyn FnMut(u64, usize) -> bool) {
+pub(super) fn each_place(bytes: &[u8], bits: u32, each: &mut dyn FnMut(u64, usize) -> bool) {
     let mask = !(u64::MAX >> bits.min(32));
     let mut hash = 0u64;
     for (i, byte) in bytes.iter().enumerate() {
@@ -108,7 +108,7 @@ const NUMBERS: [u64; 256] = {
 
 /// The hash of a place is a hash already.
 #[derive(Default)]
-struct Hashed(u64);
+pub(super) struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn finish(&self) -> u64 {

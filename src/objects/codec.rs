@@ -1,5 +1,6 @@
 //! How the bytes of a blob are stored in a pack: as they are, or compressed. See FORMAT.md, "Compressed blobs".
 
+use super::backoff::Backoff;
 use super::pack::{Codec, MAX_BLOB, SMALL_MAX};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -29,19 +30,15 @@ const MAX_LENGTH: usize = SMALL_MAX as usize;
 const MIN_SAVING: usize = 8;
 
 /// Compresses the blobs that one thread stores.
+#[derive(Default)]
 pub(super) struct BlobCompressor {
-    zstd: Compressor<'static>,
+    /// It is made for the first blob that is worth a try. `None` also if there is no memory for one.
+    zstd: Option<Compressor<'static>>,
     frame: Vec<u8>,
     backoff: Backoff,
 }
 
 impl BlobCompressor {
-    /// `None` if there is no memory for one.
-    pub(super) fn new() -> Option<BlobCompressor> {
-        let zstd = Compressor::new(LEVEL).ok()?;
-        Some(BlobCompressor { zstd, frame: Vec::new(), backoff: Backoff::default() })
-    }
-
     /// The bytes as they will be stored: compressed if that is worth it.
     pub(super) fn stored<'a>(&'a mut self, bytes: &'a [u8]) -> StoredBytes<'a> {
         let is_tried =
@@ -58,36 +55,16 @@ impl BlobCompressor {
 
     /// Compresses the bytes into the frame. `false` if that does not save enough.
     fn compress(&mut self, bytes: &[u8]) -> bool {
+        if self.zstd.is_none() {
+            self.zstd = Compressor::new(LEVEL).ok();
+        }
+        let Some(zstd) = &mut self.zstd else { return false };
         self.frame.clear();
         self.frame.reserve(bytes.len() - bytes.len() / MIN_SAVING);
         // The frame's capacity can be larger, from an earlier blob.
-        self.zstd.compress_to_buffer(bytes, &mut self.frame).is_ok()
+        zstd.compress_to_buffer(bytes, &mut self.frame).is_ok()
             && self.frame.len() <= bytes.len() - bytes.len() / MIN_SAVING
             && raw_length(&self.frame) == Some(bytes.len())
-    }
-}
-
-/// Leaves blobs untried after many were tried in vain: photos look less than random, and do not get smaller.
-#[derive(Default)]
-struct Backoff {
-    failures: u32,
-    untried: u32,
-}
-
-/// After this many failures in succession some blobs are left untried: 1, 3, 7, then 15 before each next one.
-const PATIENCE: u32 = 4;
-const MOST_DOUBLINGS: u32 = 4;
-
-impl Backoff {
-    fn is_next_tried(&mut self) -> bool {
-        let is_tried = self.untried == 0;
-        self.untried = self.untried.saturating_sub(1);
-        is_tried
-    }
-
-    fn record(&mut self, is_smaller: bool) {
-        self.failures = if is_smaller { 0 } else { self.failures.saturating_add(1) };
-        self.untried = (1 << self.failures.saturating_sub(PATIENCE).min(MOST_DOUBLINGS)) - 1;
     }
 }
 
@@ -190,7 +167,7 @@ mod tests {
     }
 
     fn frame(bytes: &[u8]) -> Vec<u8> {
-        let mut compressor = BlobCompressor::new().unwrap();
+        let mut compressor = BlobCompressor::default();
         let stored = compressor.stored(bytes);
         assert_eq!(stored.codec, Codec::Zstd);
         stored.bytes.to_vec()
@@ -198,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_gets_smaller_is_compressed_and_read_back() {
-        let mut compressor = BlobCompressor::new().unwrap();
+        let mut compressor = BlobCompressor::default();
         for len in [128, 255, 256, 300, 4096, 65_791, 65_792, 131_071] {
             for bytes in [text(len), vec![0; len]] {
                 let stored = compressor.stored(&bytes);
@@ -214,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_is_short_or_does_not_get_smaller_is_stored_as_it_is() {
-        let mut compressor = BlobCompressor::new().unwrap();
+        let mut compressor = BlobCompressor::default();
         // Of 32 values each occurs equally often: it looks compressible, and eight bits become five or more.
         let mixed = |n: usize| random_bytes(9, n).iter().map(|byte| byte | 0x80).collect::<Vec<u8>>();
         for bytes in [vec![], text(127), text(3_000_000), random_bytes(1, 128), random_bytes(2, 131_071), mixed(5000)] {
@@ -222,27 +199,6 @@ mod tests {
             assert_eq!((stored.codec, stored.bytes), (Codec::Raw, &bytes[..]));
             assert!(unpacked(stored).unwrap() == bytes);
         }
-    }
-
-    #[test]
-    fn after_failures_fewer_blobs_are_tried_and_one_success_ends_that() {
-        let mut backoff = Backoff::default();
-        // How many of the next blobs are tried, if each of them has this result.
-        let mut tried = |blobs: u32, is_smaller: bool| {
-            let mut tried = 0;
-            for _ in 0..blobs {
-                if backoff.is_next_tried() {
-                    backoff.record(is_smaller);
-                    tried += 1;
-                }
-            }
-            tried
-        };
-        assert_eq!(tried(100, true), 100);
-        assert_eq!(tried(4, false), 4);
-        assert_eq!(tried(4000, false), 4000 / 16 + 3);
-        assert!(tried(16, true) >= 1);
-        assert_eq!(tried(100, true), 100);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! A copy has holes where it equals the earlier content, until they are filled or the content is composed.
 
 use super::agreement::{MIN_RUN, agreement, equal_again, equal_prefix};
-use super::chunks::{Bytes, Match, find_matches};
+use super::chunks::{Bytes, Match};
 use super::compared_base::{Base, Window};
 use super::copy_in::{CHUNK, SparseCopy, hash_in_parallel, write_sparse};
 use super::recipe::MAX_EXTENTS;
@@ -16,12 +16,6 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-/// After this many bytes that have nearly nothing in common, a longer file is not compared further.
-const PROBE: u64 = 64 << 20;
-/// How much longer than the probe the part of the earlier content is that the probe is searched in.
-const PROBE_SHIFT: u64 = 16 << 20;
-/// The part of the probe that must be shared: one in this many bytes.
-const PROBE_SHARE: u64 = 8;
 /// Within this many bytes after a difference, equal bytes at the same offset are looked for.
 const NEAR: usize = 4 << 10;
 /// How many new bytes are searched in as many earlier ones, one after another.
@@ -63,8 +57,6 @@ pub(super) struct Compared {
     pub size: u64,
     /// What equals the earlier content, in the order of the new file.
     pub matches: Vec<Match>,
-    /// Whether nearly nothing is shared: then the copy is complete.
-    pub is_different: bool,
 }
 
 /// Compares a file with `base`. Copies to `copy` what differs; without it, the file does not change.
@@ -73,9 +65,7 @@ pub(super) struct Compared {
 /// I/O; those of `tick`. If the error is of the earlier content, it is damaged or cannot be read.
 pub(super) fn compare(new: &NewBytes<'_>, base: &Base, copy: Option<&NewFile>, tick: Tick<'_>) -> Result<Compared> {
     let NewBytes { file, path } = *new;
-    let len = file.metadata().map_err(|e| Error::io("stat", path, e))?.len();
     let mut comparison = Comparison {
-        new,
         base,
         copy,
         out: copy.map(SparseCopy::new),
@@ -83,8 +73,6 @@ pub(super) fn compare(new: &NewBytes<'_>, base: &Base, copy: Option<&NewFile>, t
         matches: Vec::new(),
         shift: 0,
         search_from: 0,
-        compares: true,
-        probe: (len > 2 * PROBE).then_some(PROBE),
         window: Window::default(),
     };
     let digest = hash_in_parallel(&mut |chunk| {
@@ -96,12 +84,11 @@ pub(super) fn compare(new: &NewBytes<'_>, base: &Base, copy: Option<&NewFile>, t
     if let Some(out) = comparison.out {
         out.finish()?;
     }
-    let Comparison { at: size, matches, compares, .. } = comparison;
-    Ok(Compared { digest, size, matches, is_different: !compares })
+    let Comparison { at: size, matches, .. } = comparison;
+    Ok(Compared { digest, size, matches })
 }
 
 struct Comparison<'a> {
-    new: &'a NewBytes<'a>,
     base: &'a Base,
     copy: Option<&'a NewFile>,
     out: Option<SparseCopy<'a>>,
@@ -112,9 +99,6 @@ struct Comparison<'a> {
     shift: i64,
     /// No search before this place of the new file.
     search_from: u64,
-    compares: bool,
-    /// Where it is decided whether to compare further.
-    probe: Option<u64>,
     window: Window,
 }
 
@@ -123,16 +107,10 @@ impl Comparison<'_> {
     fn add(&mut self, bytes: &[u8]) -> Result<()> {
         let mut done = 0;
         while done < bytes.len() {
-            done += if self.compares { self.step(&bytes[done..])? } else { self.take_new(&bytes[done..])? };
+            done += self.step(&bytes[done..])?;
         }
         if self.matches.len() > MAX_MATCHES {
             self.forget_short_matches()?;
-        }
-        if self.compares && self.probe.is_some_and(|probe| self.at >= probe) {
-            self.probe = None;
-            if !self.shares_enough()? {
-                self.stop_comparing()?;
-            }
         }
         Ok(())
     }
@@ -221,29 +199,6 @@ impl Comparison<'_> {
             }
             min *= 2;
         }
-        Ok(())
-    }
-
-    /// Whether the part that was read shares something with the beginning of the earlier content.
-    fn shares_enough(&self) -> Result<bool> {
-        let equal: u64 = self.matches.iter().map(|found| found.len).sum();
-        if equal >= self.at / PROBE_SHARE {
-            return Ok(true);
-        }
-        let searched = std::iter::once(0..self.base.size.min(self.at + PROBE_SHIFT)).collect::<Vec<_>>();
-        let new = unmatched(&self.matches, self.at);
-        let found = find_matches(self.new, &new, self.base, self.base.size, &searched)?;
-        let shared = found.iter().map(|found| found.len).sum::<u64>() + equal;
-        Ok(shared >= self.at / PROBE_SHARE)
-    }
-
-    /// From now on it is an ordinary copy.
-    fn stop_comparing(&mut self) -> Result<()> {
-        if let Some(copy) = self.copy {
-            fill_holes(copy, self.base, &self.matches)?;
-        }
-        self.matches.clear();
-        self.compares = false;
         Ok(())
     }
 }

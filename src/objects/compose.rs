@@ -1,13 +1,14 @@
 //! Storing a large file of whose bytes the store has at least half: what is new is stored, and a recipe.
 //!
-//! The earlier content at the same path is compared with the file while it is copied. What is not found so is searched
-//! in it by chunks. Only equal bytes count, and the digest is that of the bytes that were compared and written.
+//! A sample of the file is searched in the earlier content at the same path, or at others. If it shares something with
+//! one of them, the two are compared while the file is copied. What is not found so is searched by chunks. Only equal
+//! bytes count, and the digest is that of the bytes that were compared and written.
 //!
 //! Crash safety is that of every other content. The recipe names contents that were in place after this writer's token
 //! was made, or that it stored itself (L14). It becomes visible with the writer's packs, and is needed by nothing
 //! before a version names its content.
 
-use super::chunks::{Bytes, find_matches};
+use super::chunks::{Bytes, Match, find_matches};
 use super::compared_base::Base;
 use super::compared_copy::{Compared, NewBytes, compare, fill_holes, unmatched, unmatched_in_base};
 use super::compose_plan::{Piece, Plan};
@@ -16,6 +17,7 @@ use super::large_put::LargePut;
 use super::pack::{BlobKind, SMALL_MAX};
 use super::read::Content;
 use super::recipe::{COMPOSED_MIN, RecipeSource};
+use super::resemblance::{Ranges, resembles};
 use super::thread_writer::ThreadWriter;
 use crate::disk::NewFile;
 use crate::error::{Error, Result};
@@ -23,11 +25,14 @@ use crate::types::{Digest, Hasher};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::slice;
 
 /// Shorter ranges that are in no match are not searched by chunks.
 const MIN_SEARCHED: u64 = 2 << 10;
+/// If there is more to search by chunks, a sample must show that something is shared.
+const SAMPLED_FROM: u64 = 4 << 20;
 
-/// The content at the same path in an earlier version.
+/// The content of a file in an earlier version.
 #[derive(Clone, Copy, Debug)]
 pub struct Earlier {
     /// Its digest.
@@ -38,6 +43,21 @@ pub struct Earlier {
     pub stored_at: i64,
 }
 
+/// What a new file is probably similar to.
+pub trait EarlierContents {
+    /// The content at the same path.
+    fn at_same_path(&self) -> Option<Earlier>;
+
+    /// A few contents of similar names and sizes. The most similar one is the first.
+    fn at_other_paths(&self) -> Vec<Earlier>;
+
+    /// Whether content may be composed of parts of other contents.
+    ///
+    /// # Errors
+    /// I/O.
+    fn may_compose(&self) -> Result<bool>;
+}
+
 /// How long a file can be trusted not to change after it was compared.
 type IsUnchanged<'a> = &'a dyn Fn() -> Result<bool>;
 
@@ -46,39 +66,40 @@ struct Comparing<'a> {
     source: &'a File,
     path: &'a Path,
     base: &'a Base,
-    may_compose: &'a dyn Fn() -> Result<bool>,
+    contents: &'a dyn EarlierContents,
 }
 
 /// Gets the number of bytes as they are read. Its error stops the copy.
 type Tick<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
 
 impl ThreadWriter<'_> {
-    /// As [`ThreadWriter::put_large`], for a file that probably has much in common with an earlier content. If at least
-    /// half of it is in the store and `may_compose` allows it, only the rest is stored, and a recipe.
+    /// As [`ThreadWriter::put_large`], for a file that may have much in common with an earlier content. If at least half
+    /// of it is in the store and `contents` allow it, only the rest is stored, and a recipe.
     ///
     /// # Errors
-    /// As [`ThreadWriter::put_large`]; those of `may_compose`.
+    /// As [`ThreadWriter::put_large`]; those of [`EarlierContents::may_compose`].
     pub fn put_large_like(
         &mut self,
         source: &File,
         path: &Path,
-        earlier: &Earlier,
-        may_compose: &dyn Fn() -> Result<bool>,
+        contents: &dyn EarlierContents,
         tick: Tick<'_>,
     ) -> Result<LargePut> {
         let meta = source.metadata().map_err(|e| Error::io("stat", path, e))?;
         if meta.len() < COMPOSED_MIN {
             return self.put_large(source, path, tick);
         }
+        let earlier = contents.at_same_path();
         // A file that is probably unchanged is only hashed: comparing would read the earlier content too.
-        if meta.len() == earlier.size
-            && meta.mtime() < earlier.stored_at
+        if earlier.is_some_and(|earlier| meta.len() == earlier.size && meta.mtime() < earlier.stored_at)
             && let Some(put) = self.find_by_hash(source, path, tick)?
         {
             return Ok(put);
         }
-        let Some(base) = self.base(earlier)? else { return self.put_large(source, path, tick) };
-        let comparing = Comparing { source, path, base: &base, may_compose };
+        let new = NewBytes { file: source, path };
+        let base = self.similar_base(&new, meta.len(), earlier, contents)?;
+        let Some(base) = base else { return self.put_large(source, path, tick) };
+        let comparing = Comparing { source, path, base: &base, contents };
         match self.put_compared(&comparing, tick) {
             Ok(Some(put)) => Ok(put),
             Ok(None) => self.put_large(source, path, tick),
@@ -90,6 +111,46 @@ impl ThreadWriter<'_> {
                 known.ok_or(e)
             }
         }
+    }
+
+    /// A content that shares bytes with a file, as far as a sample shows: the earlier one, or one at another path.
+    fn similar_base(
+        &self,
+        new: &NewBytes<'_>,
+        size: u64,
+        earlier: Option<Earlier>,
+        contents: &dyn EarlierContents,
+    ) -> Result<Option<Base>> {
+        if let Some(earlier) = earlier
+            && let Some(base) = self.resembling(new, size, &earlier)?
+        {
+            return Ok(Some(base));
+        }
+        if !self.writer.other_paths().lock().is_next_tried() {
+            return Ok(None);
+        }
+        let others = contents.at_other_paths();
+        for other in &others {
+            if let Some(base) = self.resembling(new, size, other)? {
+                self.writer.other_paths().lock().record(true);
+                return Ok(Some(base));
+            }
+        }
+        if !others.is_empty() {
+            self.writer.other_paths().lock().record(false);
+        }
+        Ok(None)
+    }
+
+    /// This content, open, if a sample shows that the file shares bytes with it.
+    fn resembling(&self, new: &NewBytes<'_>, size: u64, earlier: &Earlier) -> Result<Option<Base>> {
+        let Some(base) = self.base(earlier)? else { return Ok(None) };
+        let (whole, whole_base) = (0..size, 0..base.size);
+        let there = Ranges { bytes: &base, size: base.size, ranges: slice::from_ref(&whole_base) };
+        // If one of them cannot be read, the file is put without a comparison, which reports what concerns it.
+        let is_similar =
+            resembles(Ranges { bytes: new, size, ranges: slice::from_ref(&whole) }, there).unwrap_or(false);
+        Ok(is_similar.then_some(base))
     }
 
     /// Stores a file that is compared with the earlier content. `None`: it changed while it was compared.
@@ -179,24 +240,19 @@ impl ThreadWriter<'_> {
         compared: &Compared,
         is_unchanged: IsUnchanged<'_>,
     ) -> Result<Option<LargePut>> {
-        let Compared { digest, size, ref matches, is_different } = *compared;
+        let Compared { digest, size, ref matches } = *compared;
         let base = comparing.base;
         if self.writer.dedup().has_large(&digest, size)? {
             return Ok(Some(LargePut::known(digest, size)));
         }
-        if is_different || size < COMPOSED_MIN {
+        if size < COMPOSED_MIN {
             return Ok(None);
         }
-        let (mut rest, mut earlier) = (unmatched(matches, size), unmatched_in_base(matches, base.size));
-        rest.retain(|range| range.end - range.start >= MIN_SEARCHED);
-        earlier.retain(|range| range.end - range.start >= MIN_SEARCHED);
         let mut matches = matches.clone();
-        if !rest.is_empty() && !earlier.is_empty() {
-            matches.extend(find_matches(new, &rest, base, base.size, &earlier)?);
-            matches.sort_unstable_by_key(|found| found.at);
-        }
+        matches.extend(moved_matches(new, size, base, &matches)?);
+        matches.sort_unstable_by_key(|found| found.at);
         let Some(plan) = Plan::new(size, &matches, base) else { return Ok(None) };
-        if !(comparing.may_compose)()? {
+        if !comparing.contents.may_compose()? {
             return Ok(None);
         }
         self.compose(new, base, &plan, digest, is_unchanged)
@@ -255,6 +311,20 @@ impl ThreadWriter<'_> {
         let put = self.keep_or_drop(object, copied.map(|()| (hasher.finish(), size)))?;
         Ok(Some(RecipeSource { digest: put.digest, size }))
     }
+}
+
+/// What is in no match, but at another place of the earlier content.
+fn moved_matches(new: &dyn Bytes, size: u64, base: &Base, matches: &[Match]) -> Result<Vec<Match>> {
+    let (mut rest, mut earlier) = (unmatched(matches, size), unmatched_in_base(matches, base.size));
+    rest.retain(|range| range.end - range.start >= MIN_SEARCHED);
+    earlier.retain(|range| range.end - range.start >= MIN_SEARCHED);
+    let here = Ranges { bytes: new, size, ranges: &rest };
+    let there = Ranges { bytes: base, size: base.size, ranges: &earlier };
+    let is_empty = rest.is_empty() || earlier.is_empty();
+    if is_empty || (here.len() + there.len() > SAMPLED_FROM && !resembles(here, there)?) {
+        return Ok(Vec::new());
+    }
+    find_matches(new, &rest, base, base.size, &earlier)
 }
 
 /// Passes the bytes that are not taken from the store to `write`, in order.

@@ -8,6 +8,7 @@
 mod adopt;
 mod agreement;
 mod ahead;
+mod backoff;
 mod cached_pack;
 mod check;
 mod check_index;
@@ -54,6 +55,7 @@ mod recent_misses;
 mod recent_pack;
 mod recipe;
 mod recipes_in_packs;
+mod resemblance;
 mod rewrite;
 mod salvage;
 mod search;
@@ -75,7 +77,7 @@ pub(crate) use ahead::PackedFile;
 #[cfg(feature = "fuse")]
 pub(crate) use cached_pack::cached_object;
 pub use check::PackContents;
-pub use compose::Earlier;
+pub use compose::{Earlier, EarlierContents};
 pub use composed_file::ComposedFile;
 pub use content_store::Objects;
 pub use copies::Copies;

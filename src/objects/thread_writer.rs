@@ -43,7 +43,7 @@ impl std::fmt::Debug for ThreadWriter<'_> {
 impl ObjectWriter {
     /// Access for one thread.
     pub fn thread_writer(&self) -> ThreadWriter<'_> {
-        let compressor = if self.objects().compresses() { BlobCompressor::new() } else { None };
+        let compressor = self.objects().compresses().then(BlobCompressor::default);
         ThreadWriter {
             writer: self,
             pack: None,

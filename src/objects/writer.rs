@@ -7,6 +7,7 @@
 //!
 //! Guarantees: nothing is visible before it is durable (F2), and nothing is visible before `seal` or a checkpoint.
 
+use super::backoff::Backoff;
 use super::checkpoint::Checkpoints;
 use super::content_store::Objects;
 use super::copy_in::ReflinkSupport;
@@ -52,6 +53,8 @@ pub struct ObjectWriter {
     nodes: Mutex<NodeTracker>,
     checkpoints: Checkpoints,
     reflink: ReflinkSupport,
+    /// Whether files are compared with files at other paths.
+    other_paths: Mutex<Backoff>,
     /// If set, large files are adopted with their inodes and held under these leases.
     leases: Option<Arc<Leases>>,
 }
@@ -73,6 +76,7 @@ impl Objects {
             nodes: Mutex::default(),
             checkpoints: Checkpoints::begin(),
             reflink: ReflinkSupport::default(),
+            other_paths: Mutex::default(),
             leases: None,
         })
     }
@@ -153,6 +157,10 @@ impl ObjectWriter {
 
     pub(super) fn reflink(&self) -> &ReflinkSupport {
         &self.reflink
+    }
+
+    pub(super) fn other_paths(&self) -> &Mutex<Backoff> {
+        &self.other_paths
     }
 
     pub(super) fn leases(&self) -> Option<&Arc<Leases>> {

@@ -237,9 +237,18 @@ fn a_patch_and_a_draft_compose_too_and_a_copy_to_another_store_is_whole() {
 #[test]
 fn a_collection_keeps_what_composed_files_need_and_frees_it_with_the_last_of_them() {
     let (test_store, all) = four_versions();
+    let kept_for_parts = || {
+        let report = test_store.json(&["gc", "--dry-run"]);
+        let kept = |what| report["kept_for_parts"][what].as_u64().unwrap();
+        (kept("files"), kept("bytes"))
+    };
+    let (first, appended) = (all[0].len() as u64, (all[1].len() - all[0].len()) as u64);
+    assert_eq!(kept_for_parts(), (1, appended), "v0 names the other object");
     test_store.ok(&["rm", "a:v0"]);
     gc(&test_store, 0);
     test_store.clean("without v0");
+    assert_eq!(kept_for_parts(), (2, first + appended));
+    assert!(test_store.ok(&["gc"]).contains("kept because files of later versions have parts of it: 2"));
     whole(&test_store, &all, 1..4);
     test_store.ok(&["rm", "a:v1", "a:v2"]);
     gc(&test_store, 0);
@@ -251,6 +260,7 @@ fn a_collection_keeps_what_composed_files_need_and_frees_it_with_the_last_of_the
     gc(&test_store, 0);
     gc(&test_store, 0);
     assert_eq!(objects(&test_store), [] as [PathBuf; 0]);
+    assert_eq!(kept_for_parts(), (0, 0));
     test_store.clean("without all of them");
 }
 
@@ -559,7 +569,7 @@ fn any_series_of_edits_removals_and_collections_keeps_every_version_whole() {
 }
 
 /// Bytes that a command and its children read by system calls.
-fn bytes_read(test_store: &TestStore, args: &[&str]) -> Option<u64> {
+pub fn bytes_read(test_store: &TestStore, args: &[&str]) -> Option<u64> {
     let script = "\"$@\" >&2 || exit 1; cat /proc/$$/io";
     let mut command = std::process::Command::new("sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_cairn"), "--store"]).arg(test_store.store_path()).args(args);

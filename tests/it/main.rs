@@ -41,6 +41,7 @@ mod repair;
 mod restore;
 mod revalidated_lookups;
 mod sharing;
+mod similar_files;
 mod staging;
 mod store_fuzz;
 mod strange_stores;

@@ -60,7 +60,7 @@ pub const HELP: Help = Help {
     ],
     json: "{\"dry_run\", \"moved\", \"rewritten\", \"written\", \"not_rewritten\", \"removed\", \"staging\", \
            \"open_drafts\", \"idle_drafts\", \
-           \"freed\", \"put_back\", \"in_trash\", \"unused_in_packs\", \"dead_writers\", \
+           \"freed\", \"put_back\", \"in_trash\", \"unused_in_packs\", \"kept_for_parts\", \"dead_writers\", \
            \"waits_for\", \"tokens_of_others\", \"other_collections\", \
            \"taken_over\", \"damaged\", \"unknown\"}",
     list: None,
@@ -181,6 +181,7 @@ fn lines(report: &GcReport, args: &GcArgs) -> Vec<String> {
             out.push(format!("would rewrite: {}, of which {needed} are needed", amount(&report.rewritten)));
         }
         out.extend(removed(report));
+        out.extend(kept_for_parts(report));
         return out;
     }
     let mut out = vec![format!("moved to the trash: {}", amount(&report.moved))];
@@ -202,6 +203,7 @@ fn lines(report: &GcReport, args: &GcArgs) -> Vec<String> {
         };
         out.push(format!("left in the trash: {}{when}", amount(&report.in_trash)));
     }
+    out.extend(kept_for_parts(report));
     if report.dead_writers > 0 {
         out.push(format!("dead writers cleaned up: {}", report.dead_writers));
     }
@@ -211,6 +213,12 @@ fn lines(report: &GcReport, args: &GcArgs) -> Vec<String> {
 /// Why it is garbage, as far as removed versions are the reason.
 fn removed(report: &GcReport) -> impl Iterator<Item = String> {
     report.removed.iter().map(|(name, of)| format!("of removed versions of {name}: {}", amount(of)))
+}
+
+/// What a later collection frees, when no composed file has parts of it any more.
+fn kept_for_parts(report: &GcReport) -> Option<String> {
+    let kept = &report.kept_for_parts;
+    (kept.files > 0).then(|| format!("kept because files of later versions have parts of it: {}", amount(kept)))
 }
 
 fn as_json(report: &GcReport, dry_run: bool) -> Value {
@@ -229,6 +237,7 @@ fn as_json(report: &GcReport, dry_run: bool) -> Value {
         "put_back": amount(&report.put_back),
         "in_trash": amount(&report.in_trash),
         "unused_in_packs": report.unused_in_packs,
+        "kept_for_parts": amount(&report.kept_for_parts),
         "dead_writers": report.dead_writers,
         "waits_for": report.waits_for,
         "tokens_of_others": report.tokens_of_others.iter().map(token_document).collect::<Vec<_>>(),

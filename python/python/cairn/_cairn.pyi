@@ -23,7 +23,12 @@ class Store:
     def open(path: _Path) -> Store: ...
     @staticmethod
     def init(
-        path: _Path, *, group: str | None = None, cache_bound_seconds: int | None = None, exist_ok: bool = False
+        path: _Path,
+        *,
+        group: str | None = None,
+        cache_bound_seconds: int | None = None,
+        compression: Literal["auto", "none"] = "auto",
+        exist_ok: bool = False,
     ) -> Store: ...
     @staticmethod
     def locate(path: _Path | None = None) -> Path: ...

@@ -13,6 +13,7 @@ mod file_writer;
 mod newest_files;
 mod own_files;
 mod references;
+mod similar_paths;
 mod spool;
 
 pub use annotations::ArtifactAnnotations;

@@ -1,7 +1,8 @@
-//! The files of an artifact's newest version: what a new file at the same path is probably similar to.
+//! The files of an artifact's newest version: what a new file at the same path, or at a similar one, probably resembles.
 //!
 //! They only propose what to compare. Content that a version relies on is looked up after its writer's token was made.
 
+use super::similar_paths::similar_files;
 use crate::catalog::Version;
 use crate::clock;
 use crate::error::Result;
@@ -27,6 +28,16 @@ impl NewestFiles<'_> {
         NewestFiles { store, name, newest: OnceLock::new(), may_compose: OnceLock::new() }
     }
 
+    /// The tree of the newest version, and when it was made.
+    fn newest(&self) -> Option<&(Tree, i64)> {
+        let read = || {
+            let version = Version::newest(self.store, self.name).ok()??;
+            let stored_at = clock::parse(&version.record().created_at).unwrap_or(0);
+            Some((version.tree().ok()?, stored_at))
+        };
+        self.newest.get_or_init(read).as_ref()
+    }
+
     /// The store gets the feature that keeps older releases from opening it. A collector of such a release that began
     /// before may still be at work: it would free what recipes name.
     fn prepare_store(&self) -> Result<bool> {
@@ -41,16 +52,15 @@ impl NewestFiles<'_> {
 
 impl EarlierFiles for NewestFiles<'_> {
     fn content_at(&self, path: &RelPath) -> Option<Earlier> {
-        let read = || {
-            let version = Version::newest(self.store, self.name).ok()??;
-            let stored_at = clock::parse(&version.record().created_at).unwrap_or(0);
-            Some((version.tree().ok()?, stored_at))
-        };
-        let (tree, stored_at) = self.newest.get_or_init(read).as_ref()?;
+        let (tree, stored_at) = self.newest()?;
         match tree.lookup(path).ok()??.entry {
             Entry::File { digest, size, .. } => Some(Earlier { digest, size, stored_at: *stored_at }),
             _ => None,
         }
+    }
+
+    fn contents_near(&self, path: &RelPath, size: u64) -> Vec<Earlier> {
+        self.newest().map_or_else(Vec::new, |(tree, _)| similar_files(tree, path, size))
     }
 
     fn may_compose(&self) -> Result<bool> {

@@ -1,5 +1,5 @@
-//! What is tried often in vain is tried less often: compressing photos, which do not get smaller, and comparing new files
-//! with others, which they do not resemble.
+//! What is tried often in vain is tried less often: compressing photos, which do not get smaller, and comparing new
+//! files with others, which they do not resemble.
 
 /// After this many failures in succession some are left untried: 1, 3, 7, then 15 before each next one.
 const PATIENCE: u32 = 4;

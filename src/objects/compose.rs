@@ -73,8 +73,8 @@ struct Comparing<'a> {
 type Tick<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
 
 impl ThreadWriter<'_> {
-    /// As [`ThreadWriter::put_large`], for a file that may have much in common with an earlier content. If at least half
-    /// of it is in the store and `contents` allow it, only the rest is stored, and a recipe.
+    /// As [`ThreadWriter::put_large`], for a file that may have much in common with an earlier content. If at least
+    /// half of it is in the store and `contents` allow it, only the rest is stored, and a recipe.
     ///
     /// # Errors
     /// As [`ThreadWriter::put_large`]; those of [`EarlierContents::may_compose`].

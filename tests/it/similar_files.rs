@@ -1,4 +1,5 @@
-//! Large files under new names that share bytes with a file near them in the newest version: only what is new is stored.
+//! Large files under new names that share bytes with a file near them in the newest version: only what is new is
+//! stored.
 
 use crate::composed::bytes_read;
 use crate::support::{TestStore, make_tree, random_bytes};

@@ -1,4 +1,4 @@
-//! The files of an artifact's newest version: what a new file at the same path, or at a similar one, probably resembles.
+//! The files of an artifact's newest version: what a new file at the same path or a similar one probably resembles.
 //!
 //! They only propose what to compare. Content that a version relies on is looked up after its writer's token was made.
 

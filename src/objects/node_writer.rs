@@ -43,7 +43,7 @@ impl ObjectWriter {
         let mut nodes = self.nodes().lock();
         nodes.begin_build();
         let compresses = nodes.keeps_packs() && self.objects().compresses();
-        let compressor = if compresses { BlobCompressor::new() } else { None };
+        let compressor = compresses.then(BlobCompressor::default);
         drop(nodes);
         Ok(NodeThreadWriter { writer: self, pack, compressor })
     }

@@ -133,7 +133,7 @@ struct Rewriter<'a> {
     failed: HashSet<Digest>,
     report: Rewritten,
     buffer: Vec<u8>,
-    compressor: Option<BlobCompressor>,
+    compressor: BlobCompressor,
 }
 
 impl<'a> Rewriter<'a> {
@@ -149,7 +149,7 @@ impl<'a> Rewriter<'a> {
             failed: HashSet::new(),
             report: Rewritten::default(),
             buffer: Vec::new(),
-            compressor: BlobCompressor::new(),
+            compressor: BlobCompressor::default(),
         })
     }
 
@@ -210,9 +210,11 @@ impl<'a> Rewriter<'a> {
 
     /// Compresses the node in the buffer if it was compressed before its hints changed.
     fn compress_again(&mut self, before: Codec) -> Codec {
-        let compressor = self.compressor.as_mut().filter(|_| before == Codec::Zstd);
-        match compressor.map(|compressor| compressor.stored(&self.buffer)) {
-            Some(StoredBytes { codec: Codec::Zstd, bytes }) => {
+        if before != Codec::Zstd {
+            return Codec::Raw;
+        }
+        match self.compressor.stored(&self.buffer) {
+            StoredBytes { codec: Codec::Zstd, bytes } => {
                 self.buffer = bytes.to_vec();
                 Codec::Zstd
             }

@@ -21,6 +21,7 @@ use crate::locks::{Mutex, MutexGuard, RwLock};
 use crate::types::{Digest, Location, PackRef};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -311,9 +312,9 @@ impl Deduplication {
         }
     }
 
-    /// Whether an object of `size` bytes may be in the store.
-    pub(super) fn may_have_size(&self, size: u64) -> Result<bool> {
-        self.sizes.may_have(&self.objects, size)
+    /// Whether an object with the content of a file of `size` bytes may be in the store.
+    pub(super) fn may_have_content(&self, file: &File, size: u64) -> Result<bool> {
+        self.sizes.may_have(&self.objects, file, size)
     }
 
     /// The directories whose entries the version relies on without having made them. They are to be synced before it is

@@ -119,7 +119,7 @@ impl ThreadWriter<'_> {
             return Ok(false); // sharing blocks costs nothing
         }
         let free = disk::free_bytes(writer.temps().dir());
-        Ok(free.is_some_and(|free| free < size) || writer.dedup().may_have_size(size)?)
+        Ok(free.is_some_and(|free| free < size) || writer.dedup().may_have_content(source, size)?)
     }
 
     /// Hashes a file where it is. `Some` if the store has its content.

@@ -110,8 +110,13 @@ impl Store {
 pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
     let name = &spec.artifact;
     let number = number_of(store, spec)?;
-    let version = number.map(|n| Version::read(store, name, n)).transpose()?.flatten();
-    version.map_or_else(|| Err(nothing(store, spec, number)?), Ok)
+    let Some(number) = number else { return Err(nothing(store, spec, None)?) };
+    if let Some(version) = Version::read(store, name, number)? {
+        return Ok(version);
+    }
+    let found = disk::is_found_by_listing(&store.layout().version(name, number))?;
+    let version = if found { Version::read(store, name, number)? } else { None };
+    version.map_or_else(|| Err(nothing(store, spec, Some(number))?), Ok)
 }
 
 /// The number of the version that `spec` names now. The version need not be readable, and its number's link may be
@@ -120,14 +125,15 @@ pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
 /// # Errors
 /// As [`resolve`], except damage of that version.
 pub fn resolve_number(store: &Store, spec: &VersionSpec) -> Result<VersionNumber> {
-    let number = number_of(store, spec)?;
-    let found =
-        number.map(|n| disk::lstat_revalidated(&store.layout().version(&spec.artifact, n))).transpose()?.flatten();
-    match (number, found) {
-        (Some(number), Some(_)) => Ok(number),
-        (Some(number), None) if lost::lost_numbers(store, &spec.artifact)?.contains_key(&number) => Ok(number),
-        _ => Err(nothing(store, spec, number)?),
+    let Some(number) = number_of(store, spec)? else { return Err(nothing(store, spec, None)?) };
+    let link = store.layout().version(&spec.artifact, number);
+    if disk::lstat_revalidated(&link)?.is_some()
+        || disk::is_found_by_listing(&link)?
+        || lost::lost_numbers(store, &spec.artifact)?.contains_key(&number)
+    {
+        return Ok(number);
     }
+    Err(nothing(store, spec, Some(number))?)
 }
 
 /// The number that `spec` names. Whether there is such a version is not checked.

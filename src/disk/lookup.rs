@@ -58,6 +58,52 @@ pub fn lstat_revalidated(path: &Path) -> Result<Option<Metadata>> {
     lstat(path)
 }
 
+/// For a name that was not found: whether its directory lists it, and a lookup finds it now. A client of NFS compares
+/// the times of a directory to know whether what it remembers is true. If another host made the name in the same tick
+/// of the server's clock as the change before, the client remembers on that there is no such name; a listing mends that
+/// at once or soon. In a store on a local file system, `false` at once.
+///
+/// # Errors
+/// I/O.
+pub fn is_found_by_listing(path: &Path) -> Result<bool> {
+    if confine::is_local(path) {
+        return Ok(false);
+    }
+    let is_listed = || is_listed(path).map_err(|e| Error::io("list the directory of", path, e));
+    while_listed(is_listed, || Ok(lstat_revalidated(path)?.is_some()))
+}
+
+/// Looks until the name is found or not listed, some seconds at most.
+fn while_listed(is_listed: impl Fn() -> Result<bool>, look: impl Fn() -> Result<bool>) -> Result<bool> {
+    let mut pause = RETRY_INTERVAL;
+    for _ in 0..LOOKS {
+        if !is_listed()? {
+            return Ok(false);
+        }
+        if look()? {
+            return Ok(true);
+        }
+        std::thread::sleep(pause);
+        pause *= 2;
+    }
+    Ok(false)
+}
+
+/// Whether a new listing of its directory has this name.
+pub(super) fn is_listed(path: &Path) -> io::Result<bool> {
+    let Some(dir) = path.parent() else { return Ok(false) };
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries?,
+    };
+    for entry in entries {
+        if Some(entry?.file_name().as_os_str()) == path.file_name() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Looks up a name without following it; `None` if it does not exist.
 ///
 /// # Errors
@@ -292,6 +338,18 @@ pub fn walk_error(directory: &Path, e: &walkdir::Error) -> Error {
 mod tests {
     use super::*;
     use std::cell::Cell;
+
+    #[test]
+    fn a_name_that_is_listed_is_looked_up_until_it_is_found_and_no_other() {
+        let looks = Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            Ok(looks.get() == 3)
+        };
+        assert!(while_listed(|| Ok(true), look).unwrap());
+        assert_eq!(looks.get(), 3);
+        assert!(!while_listed(|| Ok(false), || panic!("it is not listed")).unwrap());
+    }
 
     #[test]
     fn a_stale_handle_is_looked_up_again_and_other_errors_are_not() {

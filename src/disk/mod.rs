@@ -48,8 +48,8 @@ pub use fs::{FsKind, Space, free_bytes, space};
 pub use handle::{DirHandle, FileStat, Follow, name_path, stat_file};
 pub use lease::{ignore_lease_breaks, lease_is_unbroken, take_lease};
 pub use lookup::{
-    descriptor_path, list, list_each, list_following, list_types, lstat, lstat_revalidated, open_dir, open_directory,
-    open_parent, read_link, read_small, walk_error,
+    descriptor_path, is_found_by_listing, list, list_each, list_following, list_types, lstat, lstat_revalidated,
+    open_dir, open_directory, open_parent, read_link, read_small, walk_error,
 };
 pub use mountinfo::{MOUNT_TABLE, MountEntry, mount_entries};
 pub use names::{group_id, name_of_group, name_of_user, own_name, own_uid, show_access, show_group, show_user};

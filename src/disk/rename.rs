@@ -1,5 +1,6 @@
 //! Renaming files, with lost replies recognized.
 
+use super::lookup::is_listed;
 use super::untracked::rename_noreplace;
 use super::{Created, Disk, FsKind, confine, explain, lstat, lstat_revalidated, step};
 use crate::error::Result;
@@ -137,17 +138,6 @@ fn unless_only_cached(link: impl Fn() -> io::Result<()>, is_listed: impl Fn() ->
         }
     }
     Err(io::Error::other("the client reports that the name exists, and its directory does not list it"))
-}
-
-/// Whether a new listing of its directory has this name.
-fn is_listed(path: &Path) -> io::Result<bool> {
-    let Some(dir) = path.parent() else { return Ok(false) };
-    for entry in std::fs::read_dir(dir)? {
-        if Some(entry?.file_name().as_os_str()) == path.file_name() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Device and inode.

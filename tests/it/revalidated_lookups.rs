@@ -148,6 +148,24 @@ fn whatever_a_host_remembers_not_to_be_there_every_command_says_what_is_there() 
 }
 
 #[test]
+fn a_version_that_is_listed_is_found_though_the_host_remembers_longer_that_it_was_not_there() {
+    let Some(hosts) = Hosts::new() else { return };
+    hosts.test_store.ok(&["put", "x", "a"]);
+    hosts.test_store.ok(&["put", "x", "c"]);
+    let store = hosts.test_store.store_path();
+    let read = |name: &str, args: &[&str]| {
+        let stale = store.join(name);
+        let mut command = hosts.test_store.cairn(args);
+        command.env("LD_PRELOAD", &hosts.shim).env("STALENAMES", stale).env("STALEOPENS", "5");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert_eq!(read("artifacts/x/versions/v1", &["cat", "x:v1", "c"]), "c");
+    read("artifacts/x/versions/v1", &["rm", "x:v1"]);
+}
+
+#[test]
 fn a_file_system_on_which_names_do_not_differ_by_case_is_refused() {
     let Some(hosts) = Hosts::new() else { return };
     let output =

@@ -1,7 +1,8 @@
 // Preloaded into the command: this host remembers that some names do not exist, as an NFS client does for up to half a
 // minute, although another host has made them since. STALENAMES is a colon-separated list of these names, as absolute
 // paths. Each path below one seems to be missing too. Opening the directory that holds such a name makes the client ask
-// again, and the name appears. statfs reports NFS, so that the store counts as shared.
+// again, and the name appears; with STALEOPENS=N after it was opened N times, as where two changes of a directory have
+// the same time. statfs reports NFS, so that the store counts as shared.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -17,6 +18,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char *names[64];
+static int opens[64];
 static int count = -1;
 
 static void begin(void) {
@@ -25,7 +27,10 @@ static void begin(void) {
     const char *list = getenv("STALENAMES");
     char *copy = list ? strdup(list) : NULL, *rest;
     for (char *name = copy ? strtok_r(copy, ":", &rest) : NULL; name && count < 64; name = strtok_r(NULL, ":", &rest))
+    {
+        opens[count] = getenv("STALEOPENS") ? atoi(getenv("STALEOPENS")) : 1;
         names[count++] = name;
+    }
 }
 
 static int hidden(const char *path) {
@@ -47,7 +52,9 @@ static void opened(const char *dir) {
     for (int i = 0; dir && i < count; i++) {
         char *slash = strrchr(names[i], '/');
         if (slash && strlen(dir) == (size_t)(slash - names[i]) && strncmp(dir, names[i], slash - names[i]) == 0) {
-            names[i--] = names[--count];
+            if (--opens[i] > 0) continue;
+            opens[i] = opens[--count];
+            names[i--] = names[count];
         }
     }
     pthread_mutex_unlock(&lock);

@@ -561,9 +561,11 @@ fn verify_pauses_once_for_all_artifacts_with_findings() {
         let number = test_store.store_path().join(format!("artifacts/{name}/versions/v0"));
         crafted_stores::write(&behind(&number).join("version.json"), b"cut");
     }
-    let began = Instant::now();
     assert_eq!(all(&test_store).findings.iter().filter(|f| f.code == code::VERSION).count(), 40);
-    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    let Some(calls) = test_store.traced(&["verify"], 1) else { return };
+    // Other pauses depend on the machine; this one is of a store on a local file system.
+    let pauses = calls.iter().filter(|call| call.contains("nanosleep") && call.contains("tv_nsec=50000000")).count();
+    assert_eq!(pauses, 1);
 }
 
 /// Silent rot of all content that is large or begins with "small content": sizes, times and modes are as they were.

@@ -170,6 +170,11 @@ impl Deduplication {
         KnownSmall { contents: self.small[usize::from(digest.0[0]) % SHARDS].lock(), keys: &self.small_keys }
     }
 
+    /// Frees what is known of small content. What is stored after this may be stored a second time.
+    pub(super) fn forget_small(&self) {
+        self.small.iter().for_each(|shard| *shard.lock() = SmallContents::default());
+    }
+
     /// Where small content lay in a pack before this writer. From then on the version relies on packs.
     pub(super) fn find_small(&self, digest: &Digest) -> Result<Option<Location>> {
         let found = self.find(digest, BlobKind::Content, |_| true)?;
@@ -180,7 +185,7 @@ impl Deduplication {
     }
 
     /// The footer of a pack of others in which content was found; `None` if the version may not rely on all of it.
-    pub(super) fn whole_footer(&self, pack: PackRef) -> Result<Option<Footer>> {
+    pub(super) fn whole_footer(&self, pack: PackRef) -> Result<Option<Arc<Footer>>> {
         let listed = |name: &Digest| self.index().has_pack(name);
         self.packs.whole_footer(&self.objects, &self.damage, listed, pack)
     }

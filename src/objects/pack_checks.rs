@@ -20,9 +20,16 @@ use std::sync::{Arc, OnceLock};
 /// This many blobs of a pack are confirmed by their headers before its footer is read.
 const CONFIRM_BY_HEADER: u32 = if cfg!(test) { 3 } else { 16 };
 
+/// How many whole footers are kept: of the longest packs, 3 MiB each.
+const RECENT_FOOTERS: usize = 3;
+
 /// The packs that a writer asked about.
 #[derive(Default)]
-pub(super) struct PackChecks(Mutex<HashMap<PackRef, Arc<PackCheck>>>);
+pub(super) struct PackChecks {
+    packs: Mutex<HashMap<PackRef, Arc<PackCheck>>>,
+    /// The footers that were asked for last, so that the threads of a writer read each once.
+    recent: Mutex<Vec<(PackRef, Arc<Footer>)>>,
+}
 
 #[derive(Default)]
 struct PackCheck {
@@ -49,7 +56,7 @@ fn mark(digest: &Digest, kind: BlobKind, offset: u32) -> u64 {
 
 impl PackChecks {
     fn of(&self, pack: PackRef) -> Arc<PackCheck> {
-        self.0.lock().entry(pack).or_default().clone()
+        self.packs.lock().entry(pack).or_default().clone()
     }
 
     /// Whether the pack is in place. `listed` as for [`PackChecks::confirm`].
@@ -77,12 +84,21 @@ impl PackChecks {
         damage: &KnownDamage,
         listed: impl Fn(&Digest) -> bool,
         pack: PackRef,
-    ) -> Result<Option<Footer>> {
+    ) -> Result<Option<Arc<Footer>>> {
+        let mut recent = self.recent.lock();
+        if let Some((_, footer)) = recent.iter().find(|(known, _)| *known == pack) {
+            return Ok(Some(footer.clone()));
+        }
         let Some(name) = objects.pack_name(pack) else { return Ok(None) };
         if damage.has_pack(&name) || !self.of(pack).is_in_place(objects, listed, pack, &name)? {
             return Ok(None);
         }
-        Ok(read_footer(objects, pack, &name)?.map(|(footer, _)| footer))
+        let footer = read_footer(objects, pack, &name)?.map(|(footer, _)| Arc::new(footer));
+        if let Some(footer) = &footer {
+            recent.truncate(RECENT_FOOTERS - 1);
+            recent.insert(0, (pack, footer.clone()));
+        }
+        Ok(footer)
     }
 
     /// When the pack was written that has the blob at `place`; `None` if the writer may not rely on the blob there.

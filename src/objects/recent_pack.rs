@@ -3,15 +3,16 @@
 
 use super::pack::{BlobKind, Footer};
 use crate::types::{Digest, Location, PackRef};
+use std::sync::Arc;
 
 /// After this many contents that were found in the same pack, its footer is read.
-const FIRST_RUN: usize = if cfg!(test) { 3 } else { 32 };
+const FIRST_RUN: usize = if cfg!(test) { 3 } else { 8 };
 /// A footer in which fewer contents were found than this was not worth reading.
 const WORTH: usize = 4 * FIRST_RUN;
 
 /// A thread's recent pack.
 pub(super) struct RecentPack {
-    footer: Option<(PackRef, Footer)>,
+    footer: Option<(PackRef, Arc<Footer>)>,
     /// How many contents were found in the footer.
     hits: usize,
     /// Where the index found the last content, and how many in a row.
@@ -40,7 +41,7 @@ impl RecentPack {
     }
 
     /// Replaces the recent pack by one whose footer was checked.
-    pub(super) fn replace(&mut self, pack: PackRef, footer: Option<Footer>) {
+    pub(super) fn replace(&mut self, pack: PackRef, footer: Option<Arc<Footer>>) {
         if self.footer.is_some() {
             self.needed = if self.hits < WORTH { self.needed.saturating_mul(2) } else { FIRST_RUN };
         }
@@ -55,12 +56,12 @@ mod tests {
     use crate::objects::pack::Blob;
     use crate::objects::pack::Codec;
 
-    fn footer(numbers: std::ops::Range<u32>) -> Footer {
+    fn footer(numbers: std::ops::Range<u32>) -> Arc<Footer> {
         let mut blobs: Vec<Blob> = numbers
             .map(|n| Blob { digest: digest(n), kind: BlobKind::Content, codec: Codec::Raw, offset: n, len: 1 })
             .collect();
         blobs.sort_by_key(|blob| blob.digest);
-        Footer { blobs }
+        Arc::new(Footer { blobs })
     }
 
     fn digest(n: u32) -> Digest {

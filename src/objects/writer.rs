@@ -121,6 +121,11 @@ impl ObjectWriter {
         Ok(SealSummary { new_bytes: self.new_bytes(), index })
     }
 
+    /// All content is stored: frees the memory for it. Content that is stored after this may be stored a second time.
+    pub fn content_is_complete(&self) {
+        self.dedup.forget_small();
+    }
+
     /// Whether a pack of that name was in place when this writer first checked.
     ///
     /// # Errors

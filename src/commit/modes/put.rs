@@ -94,7 +94,11 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
 }
 
 /// Builds the manifest into the store, once more when its nodes would lie in too many packs.
+///
+/// # Errors
+/// I/O.
 pub(in crate::commit) fn build_nodes(sources: &Sources, writer: &ObjectWriter) -> Result<manifest::RootNode> {
+    writer.content_is_complete();
     loop {
         let mut lane = writer.node_writer()?;
         let root = sources.build(&mut lane)?;

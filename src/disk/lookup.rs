@@ -58,10 +58,10 @@ pub fn lstat_revalidated(path: &Path) -> Result<Option<Metadata>> {
     lstat(path)
 }
 
-/// For a name that was not found: whether its directory lists it, and a lookup finds it now. A client of NFS compares
-/// the times of a directory to know whether what it remembers is true. If another host made the name in the same tick
-/// of the server's clock as the change before, the client remembers on that there is no such name; a listing mends that
-/// at once or soon. In a store on a local file system, `false` at once.
+/// For a name that was not found: whether its directory lists it, and a lookup finds it now. An NFS client forgets that
+/// a name is missing when the time of the directory changes. If the server's clock is coarse, another host can make the
+/// name without such a change. A new listing then corrects the client. In a store on a local file system, returns
+/// `false` without a listing.
 ///
 /// # Errors
 /// I/O.

@@ -147,7 +147,7 @@ impl WholeChecks {
         let mut queue = self.queue.lock();
         let is_known = queue.at_work == Some(item.key) || queue.waiting.iter().any(|check| check.item.key == item.key);
         if is_known || queue.waiting.len() >= WAITING_CHECKS {
-            return; // if there is no room, the next open tries again
+            return; // if the queue is full, a later open adds the file
         }
         queue.waiting.push_back(WholeCheck { cache: cache.clone(), item, digest });
         if queue.has_thread {

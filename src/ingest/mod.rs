@@ -25,7 +25,7 @@ pub(crate) use filter::{Filter, IGNORE_FILE};
 pub use new_nodes::NewNodes;
 pub use scan::{ScanOptions, scan};
 pub use sink::Sink;
-pub(crate) use spill::{Fields, Span, Spill, put_text};
+pub(crate) use spill::{Fields, Span, Spill, changed, put_text};
 pub use stat_cache::StatCache;
 pub use store::store_files;
 pub use store_scanned::store_scanned;

@@ -1,9 +1,9 @@
 //! What a scan found: the entries of each directory, sorted by name, in the form in which they are spilled.
 
 use super::source::SourceDir;
-use super::spill::{Fields, Span, Spill, put_text};
+use super::spill::{Fields, Span, Spill, changed, put_text};
 use super::tree::SourceStat;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use std::sync::Arc;
 
 const FILE: u8 = 0;
@@ -89,7 +89,7 @@ impl ScannedEntry<'_> {
             }
             SYMLINK => ScannedBody::Symlink(from.text()?),
             DIRECTORY => ScannedBody::Directory(from.u32()?),
-            _ => return Err(Error::io_message("a temporary file of this process was changed")),
+            _ => return Err(changed()),
         };
         Ok(ScannedEntry { name, body })
     }

@@ -129,6 +129,11 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The error for a record that this process cannot have written.
+pub(crate) fn changed() -> Error {
+    Error::io_message("a temporary file of this process was changed")
+}
+
 fn cut() -> Error {
     Error::io_message("a temporary file of this process was changed or cut")
 }

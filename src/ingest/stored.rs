@@ -1,7 +1,7 @@
 //! A source directory whose files are stored: what its manifest is made of, in path order, spilled.
 
-use super::spill::{Fields, Span, Spill, put_text};
-use crate::error::{Error, Result};
+use super::spill::{Fields, Span, Spill, changed, put_text};
+use crate::error::Result;
 use crate::manifest::{Builder, Entry, NodeSink, RootNode};
 use crate::types::{Digest, Location, PackRef};
 
@@ -78,7 +78,7 @@ impl Step<'_> {
                 let place = is_packed.then(|| Ok(Location { pack: PackRef(from.u32()?), offset: from.u32()? }));
                 Step::File(name, kind & EXEC != 0, Stored { digest, size, place: place.transpose()? })
             }
-            _ => return Err(Error::io_message("a temporary file of this process was changed")),
+            _ => return Err(changed()),
         })
     }
 }

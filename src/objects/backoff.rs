@@ -5,6 +5,13 @@
 const PATIENCE: u32 = 4;
 const MOST_DOUBLINGS: u32 = 4;
 
+/// Leaves some untried after many were tried in vain.
+#[derive(Default)]
+pub(super) struct Backoff {
+    failures: u32,
+    untried: u32,
+}
+
 impl Backoff {
     /// Whether to try the next one.
     pub(super) fn is_next_tried(&mut self) -> bool {
@@ -18,13 +25,6 @@ impl Backoff {
         self.failures = if is_success { 0 } else { self.failures.saturating_add(1) };
         self.untried = (1 << self.failures.saturating_sub(PATIENCE).min(MOST_DOUBLINGS)) - 1;
     }
-}
-
-/// Leaves some untried after many were tried in vain.
-#[derive(Default)]
-pub(super) struct Backoff {
-    failures: u32,
-    untried: u32,
 }
 
 #[cfg(test)]

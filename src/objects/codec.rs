@@ -18,6 +18,14 @@ impl<'a> StoredBytes<'a> {
     pub(super) fn raw(bytes: &'a [u8]) -> StoredBytes<'a> {
         StoredBytes { codec: Codec::Raw, bytes }
     }
+
+    /// As a writer stores them that may compress.
+    pub(super) fn by(compressor: &'a mut Option<BlobCompressor>, bytes: &'a [u8]) -> StoredBytes<'a> {
+        match compressor {
+            Some(compressor) => compressor.stored(bytes),
+            None => StoredBytes::raw(bytes),
+        }
+    }
 }
 
 /// Higher levels gain a few percent of text, and take several times as long.
@@ -32,7 +40,7 @@ const MIN_SAVING: usize = 8;
 /// Compresses the blobs that one thread stores.
 #[derive(Default)]
 pub(super) struct BlobCompressor {
-    /// It is made for the first blob that is worth a try. `None` also if there is no memory for one.
+    /// `None` until a blob is compressed, and if there is too little memory.
     zstd: Option<Compressor<'static>>,
     frame: Vec<u8>,
     backoff: Backoff,

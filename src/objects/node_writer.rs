@@ -139,11 +139,7 @@ impl NodeThreadWriter<'_> {
             none => none.insert(self.writer.create_pack(MAX_NODE_PACK)?),
         };
         let bytes = self.writer.objects().encode_stored_node(node, pack.number())?;
-        let stored = match &mut self.compressor {
-            Some(compressor) => compressor.stored(&bytes),
-            None => StoredBytes::raw(&bytes),
-        };
-        pack.append(digest, BlobKind::Node, stored)
+        pack.append(digest, BlobKind::Node, StoredBytes::by(&mut self.compressor, &bytes))
     }
 }
 

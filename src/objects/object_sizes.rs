@@ -66,8 +66,7 @@ impl ObjectSizes {
     }
 }
 
-/// Whether an object and a file of `size` bytes have the same bytes at a few places. If one is unreadable, they
-/// have.
+/// Whether an object and a file of `size` bytes have the same bytes at a few places. `true` if one cannot be read.
 fn is_equal_at_places(object: &Path, file: &File, size: u64) -> bool {
     let object = match disk::open_file(object) {
         Ok(Some((object, _))) => object,

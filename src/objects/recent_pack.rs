@@ -53,8 +53,7 @@ impl RecentPack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::pack::Blob;
-    use crate::objects::pack::Codec;
+    use crate::objects::pack::{Blob, Codec};
 
     fn footer(numbers: std::ops::Range<u32>) -> Arc<Footer> {
         let mut blobs: Vec<Blob> = numbers

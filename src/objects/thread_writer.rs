@@ -146,10 +146,7 @@ impl ThreadWriter<'_> {
 
     /// Appends a blob to the open pack, compressed if that is worth it.
     pub(super) fn append(&mut self, digest: Digest, kind: BlobKind, bytes: &[u8]) -> Result<Location> {
-        let stored = match &mut self.compressor {
-            Some(compressor) => compressor.stored(bytes),
-            None => StoredBytes::raw(bytes),
-        };
+        let stored = StoredBytes::by(&mut self.compressor, bytes);
         let len = stored.bytes.len();
         if let Some(full) = self.pack.take_if(|p| !p.has_room_for(len) || p.age() >= CHECKPOINT_INTERVAL) {
             self.writer.close_pack(full)?;

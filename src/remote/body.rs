@@ -1,6 +1,6 @@
 //! The body of an answer of a web server, read in parts.
 
-use super::source::{Attempt, Fault};
+use super::source::{Attempt, Fault, causes};
 use reqwest::Response;
 
 /// The body of an answer.
@@ -72,10 +72,8 @@ pub(super) fn said(e: &reqwest::Error) -> String {
         () if e.is_connect() => "cannot connect".to_owned(),
         () => "the connection failed".to_owned(),
     };
-    let mut cause = std::error::Error::source(e);
-    while let Some(e) = cause {
-        text = format!("{text}: {e}");
-        cause = e.source();
+    for cause in causes(e) {
+        text = format!("{text}: {cause}");
     }
     text
 }

@@ -3,7 +3,7 @@
 use super::aws;
 use super::connector::Connector;
 use super::runtime::wait;
-use super::source::{Attempt, Fault, Head, Listed, Pin, Source, fault_of_status, limits, no_length, retried};
+use super::source::{Attempt, Fault, Head, Listed, Pin, Source, causes, fault_of_status, limits, no_length, retried};
 use super::uri::ObjectAt;
 use crate::locks::Mutex;
 use crate::progress::Progress;
@@ -246,10 +246,6 @@ fn status_of(e: &object_store::Error) -> Option<u16> {
 /// Whether the server sent the client elsewhere, which object_store does not follow.
 fn is_redirect(e: &object_store::Error) -> bool {
     causes(e).any(|cause| cause.to_string().contains("redirect without LOCATION"))
-}
-
-fn causes(e: &object_store::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(std::error::Error::source(e), |e| e.source())
 }
 
 /// An error with its causes, without what would be signed.

@@ -43,11 +43,11 @@ pub(super) fn one(uri: &Uri, options: &FindOptions<'_>) -> Result<Reference> {
     let failed = |fault: Fault| fault.into_error_of_adding(&shown_uri(&uri.text));
     let source = source_of(uri).map_err(failed)?;
     let head = retried(&mut |within| source.head(within)).map_err(failed)?;
-    let head = match head.size {
-        Some(size) => return pinned(uri, Pin { size, tag: head.tag, version: head.version }),
-        None => head,
-    };
-    if head.tag.is_none() {
+    let shows_changes = head.tag.is_some();
+    if let Some(pin) = head.pin() {
+        return pinned(uri, pin);
+    }
+    if !shows_changes {
         return Err(shows_no_change(uri));
     }
     options.progress.set_activity(Activity::Scanning);

@@ -111,6 +111,13 @@ pub(super) fn fault_of_status(status: u16, why: String) -> Fault {
     }
 }
 
+/// What caused an error, the nearest cause first.
+pub(super) fn causes<'a>(
+    e: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(e.source(), |e| e.source())
+}
+
 /// The fault of an object whose length is not known.
 pub(super) fn no_length() -> Fault {
     Fault::Refused(

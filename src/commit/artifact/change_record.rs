@@ -1,7 +1,7 @@
 //! One change of a difference between versions, and its bytes in a temporary file.
 
-use crate::error::{Error, Result};
-use crate::ingest::{Fields, put_text};
+use crate::error::Result;
+use crate::ingest::{Fields, changed, put_text};
 use crate::manifest::Reference;
 use crate::types::{Digest, RelPath};
 
@@ -108,8 +108,4 @@ fn decode_side(fields: &mut Fields<'_>) -> Result<Option<Side>> {
         }
         _ => return Err(changed()),
     }))
-}
-
-fn changed() -> Error {
-    Error::io_message("a temporary file of this process was changed")
 }

@@ -20,12 +20,9 @@ pub(in crate::commit) fn conflict(why: &str, paths: &[RelPath]) -> Error {
 /// As [`conflict`], for `count` paths of which these are the first.
 pub(in crate::commit) fn conflict_at(count: usize, why: &str, first: &[RelPath]) -> Error {
     let s = if count == 1 { "" } else { "s" };
-    let mut error = Error::conflict(format!("conflict at {count} path{s}: {why}"))
+    let error = Error::conflict(format!("conflict at {count} path{s}: {why}"))
         .with_detail(Detail::Conflict { paths: first.iter().take(DETAILED).cloned().collect() });
-    for path in first.iter().take(LISTED) {
-        error = error.with_cause(path.to_string());
-    }
-    if count > LISTED { error.with_cause(format!("and {} more", count - LISTED)) } else { error }
+    listed_of(count, LISTED, error, first.iter().map(|path| path.to_string()))
 }
 
 pub(in crate::commit) fn listed(error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
@@ -38,7 +35,12 @@ pub(in crate::commit) fn listed_up_to(
     error: Error,
     lines: impl ExactSizeIterator<Item = String>,
 ) -> Error {
-    let more = lines.len().saturating_sub(most);
+    listed_of(lines.len(), most, error, lines)
+}
+
+/// As [`listed_up_to`], for `count` lines of which these are the first.
+fn listed_of(count: usize, most: usize, error: Error, lines: impl Iterator<Item = String>) -> Error {
+    let more = count.saturating_sub(most);
     let error = lines.take(most).fold(error, Error::with_cause);
     if more > 0 { error.with_cause(format!("and {more} more")) } else { error }
 }

@@ -1,7 +1,7 @@
 //! A store that several users share. One user's strict umask excludes no other user, an unreadable lock file stops no
 //! one, and a user without access gets an error that names the store's owner.
 
-use crate::support::{TestStore, make_tree, random_bytes, steps, text};
+use crate::support::{TestStore, copy_program, make_tree, random_bytes, steps, text};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn is_root() -> bool {
 fn reachable_store() -> TestStore {
     let test_store = TestStore::new();
     std::fs::set_permissions(test_store.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_cairn"), test_store.path("cairn")).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_cairn"), &test_store.path("cairn"));
     test_store
 }
 

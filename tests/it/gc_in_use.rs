@@ -237,13 +237,14 @@ fn a_backup_that_is_taken_during_collections_opens_and_verifies() {
         return;
     }
     let test_store = start();
+    // Long before it is run: see `copy_program`.
+    let slow = test_store.path("slow-rsync");
+    std::fs::write(&slow, "#!/bin/sh\nsleep 0.4\nrsync \"$@\"\nstatus=$?\nsleep 0.4\nexit $status\n").unwrap();
+    std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     for n in 0..12 {
         make_tree(&test_store.path("one"), &[("f", &random_bytes(900 + n, 3000))]);
         test_store.ok(&["patch", "a", "one/f", "--at", &format!("p{n}")]);
     }
-    let slow = test_store.path("slow-rsync");
-    std::fs::write(&slow, "#!/bin/sh\nsleep 0.4\nrsync \"$@\"\nstatus=$?\nsleep 0.4\nexit $status\n").unwrap();
-    std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let done = AtomicBool::new(false);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/backup.sh");
     let copy = TestStore { dir: tempfile::tempdir().unwrap() };

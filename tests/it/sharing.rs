@@ -2,7 +2,7 @@
 //! umask. Every entry is as the store's directory says from its first moment, whichever user makes it.
 
 use crate::mount::users;
-use crate::support::{TestStore, copy_tree, files, make_tree, memory_dir, random_bytes, steps, text};
+use crate::support::{TestStore, copy_program, copy_tree, files, make_tree, memory_dir, random_bytes, steps, text};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -43,7 +43,7 @@ impl Shared {
             return None;
         }
         std::fs::set_permissions(test_store.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        std::fs::copy(env!("CARGO_BIN_EXE_cairn"), test_store.path("cairn")).unwrap();
+        copy_program(env!("CARGO_BIN_EXE_cairn"), &test_store.path("cairn"));
         make_tree(&test_store.path("d"), &[("a", b"a"), ("sub/b", b"b"), ("large", &random_bytes(1, 200_000))]);
         std::fs::create_dir(test_store.path("home")).unwrap();
         chown(test_store.path("home"), Some(ALICE.uid), Some(ALICE.uid)).unwrap();

@@ -241,6 +241,14 @@ pub fn copy_tree(from: &Path, to: &Path) {
     assert!(status.success());
 }
 
+/// Copies a program to where other users can run it, by a process of its own. If this process wrote the copy, a child
+/// that another test starts at that moment would have it open for writing until its own exec, and an attempt to run the
+/// copy meanwhile would fail with ETXTBSY.
+pub fn copy_program(from: impl AsRef<Path>, to: &Path) {
+    let status = Command::new("cp").arg(from.as_ref()).arg(to).status().unwrap();
+    assert!(status.success());
+}
+
 /// Waits until a child has stopped itself.
 pub fn wait_stopped(child: &Child) {
     let until = Instant::now() + Duration::from_secs(20);

@@ -4,7 +4,7 @@
 //! two in a container.
 
 use super::users::{has_fusermount, is_root, ran_where_fuse_is_open_to_all};
-use crate::support::{TestStore, text};
+use crate::support::{TestStore, copy_program, text};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -58,8 +58,8 @@ impl Shared {
             fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o2775)).unwrap();
         }
         fs::set_permissions(test_store.store_path(), fs::Permissions::from_mode(mode)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_cairn"), test_store.path("cairn")).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_cairnfs"), test_store.path("cairnfs")).unwrap();
+        copy_program(env!("CARGO_BIN_EXE_cairn"), &test_store.path("cairn"));
+        copy_program(env!("CARGO_BIN_EXE_cairnfs"), &test_store.path("cairnfs"));
         let mnt = test_store.path("mnt");
         fs::create_dir(&mnt).unwrap();
         let shared = Shared { test_store, mnt };
@@ -351,7 +351,7 @@ impl Pod {
             )
         };
         assert_eq!(mounted, 0, "{}", std::io::Error::last_os_error());
-        fs::copy(env!("CARGO_BIN_EXE_cairnfs"), test_store.path("cairnfs")).unwrap();
+        copy_program(env!("CARGO_BIN_EXE_cairnfs"), &test_store.path("cairnfs"));
         let mut command = Command::new("setpriv");
         command.arg(format!("--reuid={uid}")).arg(format!("--regid={uid}")).args([
             "--clear-groups",

@@ -1,7 +1,7 @@
 //! A store with versions in it, mounts that go away with their test, and directories to compare with.
 
 use super::build::{self};
-pub use crate::support::{random_bytes, wait_until};
+pub use crate::support::{copy_program, random_bytes, wait_until};
 use cairn::manifest::Reference;
 use cairn::types::Digest;
 use std::collections::BTreeMap;

@@ -21,7 +21,7 @@ pub fn has_fusermount() -> bool {
 /// A copy of cairnfs where any user can run it.
 fn runnable(place: &Location) -> PathBuf {
     let path = place.path("cairnfs");
-    fs::copy(env!("CARGO_BIN_EXE_cairnfs"), &path).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_cairnfs"), &path);
     path
 }
 
@@ -110,7 +110,7 @@ fn an_unprivileged_user_mounts_and_unmounts_through_fusermount3() {
 fn unmount_command(place: &Location, mnt: &Path) -> Command {
     let copy = place.path("it");
     if !copy.exists() {
-        fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        copy_program(std::env::current_exe().unwrap(), &copy);
     }
     let mut command = Command::new(copy);
     command

@@ -2,7 +2,7 @@
 //! who cannot read all of them.
 
 use super::support::{LARGE, contributions, finished, kill, left, stage};
-use crate::support::{TestStore, make_tree, random_bytes, text};
+use crate::support::{TestStore, copy_program, make_tree, random_bytes, text};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -147,7 +147,7 @@ fn a_draft_with_only_an_open_run_is_discarded_and_a_mounted_one_is_not() {
 fn as_other(test_store: &TestStore, args: &[&str]) -> Output {
     let binary = test_store.path("cairn");
     if !binary.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_cairn"), &binary).unwrap();
+        copy_program(env!("CARGO_BIN_EXE_cairn"), &binary);
         fs::set_permissions(test_store.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut command = Command::new(binary);

@@ -12,6 +12,8 @@
 
 #[path = "chunks_days.rs"]
 mod days;
+#[allow(dead_code)]
+mod support;
 
 use cairn::{Artifact, Store};
 use std::path::Path;
@@ -255,6 +257,10 @@ fn shown(measured: Option<(f64, u64)>) -> String {
 }
 
 fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if args.first().is_some_and(|arg| arg == "floor") {
+        return support::floor::serve(&args[1..]).unwrap();
+    }
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<usize>().ok());
     let megabytes = number("CAIRN_BENCH_MB").unwrap_or(32);
     if let Some(days) = number("CAIRN_BENCH_DAYS") {

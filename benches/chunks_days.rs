@@ -1,5 +1,6 @@
 //! A file that grows by a hundredth each day, put each day: JSONL, and Parquet where pyarrow is installed. What the
 //! store grows by, the seconds of a day, and how fast the last version is read through a mount (`chunks_reads.rs`).
+//! The grown file is synced before it is put: a put on a file system without a journal would wait for that otherwise.
 //!
 //! `CAIRN_BENCH_APPEND` (1) is how many hundredths it grows by. `CAIRN_BENCH_ONLY` is JSONL or Parquet.
 
@@ -57,7 +58,7 @@ impl Growing {
         made.then_some(Growing::Parquet { child, out })
     }
 
-    fn grow(&mut self) {
+    fn grow(&mut self, file: &Path) {
         match self {
             Growing::Jsonl { path, more, day } => {
                 *day += 1;
@@ -69,6 +70,7 @@ impl Growing {
                 out.read_line(&mut String::new()).unwrap();
             }
         }
+        File::open(file).unwrap().sync_all().unwrap();
     }
 }
 
@@ -111,23 +113,53 @@ fn grow(kind: &str, growing: &mut Growing, store: &Store, source: &Path, days: u
     let mut measured = Vec::new();
     for _ in 0..days {
         let before = size();
-        growing.grow();
+        growing.grow(&file);
+        let idle = processor_seconds();
         let hashing = hash(&file);
+        let hashed = processor_seconds();
         let (seconds, stored) = put(store, source);
-        measured.push((hashing, seconds, stored as f64 / (size() - before) as f64));
+        let processor = [hashed - idle, processor_seconds() - hashed];
+        measured.push(Day { hashing, seconds, processor, stored: stored as f64 / (size() - before) as f64 });
     }
     let content = size_of(&store.root().join("objects")) + size_of(&store.root().join("packs"));
     println!("{kind}: {:.1} MB, after {days} days {:.1}", first as f64 / 1e6, size() as f64 / 1e6);
     println!("  store: {:.1} MB of content, {:.2} of the file", content as f64 / 1e6, content as f64 / size() as f64);
-    let most = measured.iter().map(|day| day.2).fold(0.0, f64::max);
+    let most = measured.iter().map(|day| day.stored).fold(0.0, f64::max);
     let all = (content as f64 - first as f64) / (size() - first) as f64;
     println!("  stored / appended: on all days {all:.2}, at most {most:.2}");
     let few = measured.len().min(5);
     for (name, days) in [("first", &measured[..few]), ("last", &measured[measured.len() - few..])] {
-        let [hashing, seconds] = [|day: &(f64, f64, f64)| day.0, |day: &(f64, f64, f64)| day.1]
-            .map(|part| median(days.iter().map(part).collect()));
-        println!("  {name} {few} days: {seconds:.2} s, hashing {hashing:.2} s, ratio {:.2}", seconds / hashing);
+        let of = |part: &dyn Fn(&Day) -> f64| median(days.iter().map(part).collect());
+        let (seconds, hashing) = (of(&|day| day.seconds), of(&|day| day.hashing));
+        let ratios = [of(&|day| day.seconds / day.hashing), of(&|day| day.processor[1] / day.processor[0])];
+        println!(
+            "  {name} {few} days: {seconds:.2} s, hashing {hashing:.2} s, ratio {:.2}; of the processors {:.2}",
+            ratios[0], ratios[1]
+        );
     }
+}
+
+/// What was measured on one day.
+struct Day {
+    /// Seconds of hashing the file, and of putting it.
+    hashing: f64,
+    seconds: f64,
+    /// Both in seconds of a processor.
+    processor: [f64; 2],
+    /// Bytes that the store grew by, of those that were appended.
+    stored: f64,
+}
+
+/// Seconds of a processor that this process has used.
+fn processor_seconds() -> f64 {
+    // SAFETY: zeros are a valid value, and the pointer is valid.
+    let used = unsafe {
+        let mut used: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut used);
+        used
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(used.ru_utime) + seconds(used.ru_stime)
 }
 
 /// The number that an environment variable has.

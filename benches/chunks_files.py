@@ -82,19 +82,69 @@ def parquet(change, megabytes, before, after):
     write_parquet(after, (changed(i, group) for i, group in enumerate(groups(count))))
 
 
+class Rest:
+    """The end of a file for pyarrow, which counts the bytes that it writes: as many as the file has are left out."""
+
+    def __init__(self, file, skipped):
+        self.file, self.skipped, self.closed = file, skipped, False
+
+    def write(self, data):
+        skipped = min(self.skipped, len(data))
+        self.skipped -= skipped
+        self.file.write(memoryview(data)[skipped:])
+        return len(data)
+
+    def flush(self):
+        pass
+
+    def close(self):
+        self.closed = True
+
+
+def without_footer(file):
+    """Cuts the footer off a Parquet file. Returns where it began."""
+    size = file.seek(-8, os.SEEK_END) + 8
+    begin = size - 8 - int.from_bytes(file.read(4), "little")
+    file.truncate(begin)
+    return file.seek(begin)
+
+
+def append_to_parquet(path, groups):
+    """Writes the bytes that writing all groups again would write, but only those that are new."""
+    import pyarrow, pyarrow.parquet
+
+    known = pyarrow.parquet.read_metadata(path)
+    with open(path, "rb+") as file:
+        begin = without_footer(file)
+        sink = pyarrow.PythonFile(Rest(file, begin), mode="w")
+        writer = pyarrow.parquet.ParquetWriter(sink, groups[0].schema)
+        zeros = memoryview(bytes(16 << 20))
+        while sink.tell() < begin:  # so that the new footer has the right offsets
+            sink.write(zeros[: begin - sink.tell()])
+        for group in groups:
+            writer.write_table(group)
+        writer.close()
+    known.append_row_groups(pyarrow.parquet.read_metadata(path))
+    footer = pyarrow.BufferOutputStream()
+    known.write_metadata_file(footer)
+    with open(path, "rb+") as file:
+        without_footer(file)
+        file.write(footer.getvalue().to_pybytes()[4:])  # without the mark at the beginning of a file
+
+
 def parquet_days(megabytes, path, percent):
     import numpy, pyarrow
 
     count = max(2, megabytes * 1_000_000 // BYTES)
-    groups = [pyarrow.table(columns(numpy, i, ROWS)) for i in range(count)]
+    write_parquet(path, (pyarrow.table(columns(numpy, i, ROWS)) for i in range(count)))
+    rows = max(1, int(ROWS * count * percent / 100))
     for day in range(1_000_000):
-        write_parquet(path, groups)
         print(day, flush=True)
         if not sys.stdin.readline():
             return
-        rows = max(1, int(ROWS * count * percent / 100))
-        for i, done in enumerate(range(0, rows, ROWS)):
-            groups.append(pyarrow.table(columns(numpy, 1_000_000 + 1000 * day + i, min(ROWS, rows - done))))
+        sizes = [min(ROWS, rows - done) for done in range(0, rows, ROWS)]
+        made = (columns(numpy, 1_000_000 + 1000 * day + i, size) for i, size in enumerate(sizes))
+        append_to_parquet(path, [pyarrow.table(group) for group in made])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 //! How fast a composed file is read: through a mount, and through a mount with a cache that has it; next to the same
-//! file stored whole, through a mount, and to the plain file. In order and at random, with a cold and a warm page
-//! cache. Medians of rounds, in which all take turns.
+//! file stored whole, through a mount, to the plain file, and to the plain file through the smallest daemon that reads
+//! it (`floor`). In order and at random, with a cold and a warm page cache. Medians of rounds, in which all take turns.
 //!
 //! `CAIRN_BENCH_ROUNDS` (3); `CAIRN_BENCH_READS` (5,000) is how many random reads of 4 KiB are timed.
 //! `CAIRN_BENCH_COMMAND` is the command that mounts, if it is not the one that was built with this program. For a cold
@@ -8,6 +8,7 @@
 //! dropped: only that drops files without a name, which mounts make on xfs and btrfs.
 
 use super::{median, setting};
+use crate::support::floor::Floor;
 use cairn::Store;
 use std::fs::File;
 use std::io::Read;
@@ -22,7 +23,14 @@ struct Way {
     name: &'static str,
     file: PathBuf,
     dropped: Vec<PathBuf>,
-    mounted: Option<PathBuf>,
+    _served: Served,
+}
+
+/// What serves the file, until this is dropped.
+enum Served {
+    Plainly,
+    ByMount(PathBuf),
+    ByFloor(#[allow(dead_code)] Floor),
 }
 
 fn cairn() -> Command {
@@ -52,7 +60,15 @@ impl Way {
         dropped.extend(cache.iter().flat_map(|cache| files_below(&[cache])));
         let file = at.join("file");
         dropped.push(file.clone());
-        Way { name, file, dropped, mounted: Some(at) }
+        Way { name, file, dropped, _served: Served::ByMount(at) }
+    }
+
+    fn floor(place: &Path, plain: &Path) -> Way {
+        let at = place.join("floor");
+        std::fs::create_dir_all(&at).unwrap();
+        let floor = Floor::start("no-open", plain.parent().unwrap(), &at).unwrap();
+        let file = at.join("file");
+        Way { name: "floor", dropped: vec![plain.into(), file.clone()], file, _served: Served::ByFloor(floor) }
     }
 
     /// Bytes a second in order, and reads a second at random, each with a cold page cache and then with a warm one.
@@ -84,9 +100,11 @@ impl Way {
     }
 }
 
-impl Drop for Way {
+impl Drop for Served {
     fn drop(&mut self) {
-        self.mounted.iter().for_each(|at| drop(cairn().arg("umount").arg(at).output()));
+        if let Served::ByMount(at) = self {
+            drop(cairn().arg("umount").arg(at).output());
+        }
     }
 }
 
@@ -97,7 +115,8 @@ pub fn measure(place: &Path, plain: &Path, store: &Store, whole: &Store) {
     run(cairn().arg("--store").arg(store.root()).args(["warm", "a", "--cache"]).arg(&cache));
     println!("  copied to a cache and checked in {:.2} s", begun.elapsed().as_secs_f64());
     let ways = [
-        Way { name: "plain", file: plain.to_path_buf(), dropped: vec![plain.to_path_buf()], mounted: None },
+        Way { name: "plain", file: plain.into(), dropped: vec![plain.into()], _served: Served::Plainly },
+        Way::floor(place, plain),
         Way::mount("whole", place, whole, None),
         Way::mount("composed", place, store, None),
         Way::mount("composed, cache", place, store, Some(&cache)),
@@ -112,11 +131,11 @@ pub fn measure(place: &Path, plain: &Path, store: &Store, whole: &Store) {
     let medians: Vec<[f64; 4]> = measured.into_iter().map(|all| all.map(median)).collect();
     println!(
         "  | read | MB/s, cold | warm | 4 KiB reads/s, cold | warm \
-         | of whole: MB/s, cold | warm | reads/s, cold | warm |"
+         | of plain: MB/s, cold | warm | reads/s, cold | warm |"
     );
     println!("  |---|---|---|---|---|---|---|---|---|");
     for (way, [cold, warm, random_cold, random_warm]) in ways.iter().zip(&medians) {
-        let of = |i: usize, value: f64| value / medians[1][i];
+        let of = |i: usize, value: f64| value / medians[0][i];
         println!(
             "  | {} | {:.0} | {:.0} | {random_cold:.0} | {random_warm:.0} | {:.2} | {:.2} | {:.2} | {:.2} |",
             way.name,

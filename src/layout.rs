@@ -273,6 +273,11 @@ impl Layout {
         self.artifact(name).join("notes")
     }
 
+    /// The marks of runs that the notes of a version name.
+    pub fn noted_runs(&self, name: &ArtifactName, number: VersionNumber) -> PathBuf {
+        self.artifact(name).join("made").join(number.to_string())
+    }
+
     /// The records of runs that used a version.
     pub fn uses(&self, name: &ArtifactName, number: VersionNumber) -> PathBuf {
         self.all_uses(name).join(number.to_string())

@@ -4,6 +4,7 @@ use super::log;
 use super::note_log::NoteLog;
 use super::note_record::NoteSummary;
 pub use super::note_record::{Metadata, Note};
+use super::noted_runs;
 use super::origin::Actor;
 use super::version::Version;
 use super::version_record::RunRecord;
@@ -91,7 +92,7 @@ impl NotedVersion {
             ttl_seconds: None,
         };
         let dir = store.layout().notes(version.artifact(), version.number());
-        let notes = if has_notes(&dir)? { NoteLog::read(&dir)? } else { NoteLog::default() };
+        let notes = if has_notes(&dir)? { NoteLog::read(&dir)? } else { NoteLog::new(&dir, 0) };
         annotations.apply(notes.pieces());
         Ok(NotedVersion { annotations, notes })
     }
@@ -104,13 +105,26 @@ impl NotedVersion {
     }
 
     /// The note that gets this number. With a summary only if it comes directly after those that were read.
-    fn next(&self, store: &Store, note: &Note, number: u64) -> Note {
-        let next = Note { at: clock::now(), by: Actor::of(store), ..note.clone() };
-        let summary = if number == self.notes.last + 1 { self.notes.summary() } else { None };
-        let with_summary = Note { before: summary, ..next.clone() };
-        // Metadata may be so large that both do not fit into a record.
-        if with_summary.before.is_none() || record::encode(&with_summary).is_err() { next } else { with_summary }
+    fn next(&mut self, store: &Store, note: &Note, number: u64) -> Result<Note> {
+        if number == self.notes.last + 1 {
+            next_note(store, note, &mut self.notes)
+        } else {
+            Ok(as_recorded(store, note))
+        }
     }
+}
+
+/// A note as it is recorded.
+fn as_recorded(store: &Store, note: &Note) -> Note {
+    Note { at: clock::now(), by: Actor::of(store), ..note.clone() }
+}
+
+/// A note as it is recorded directly after `notes`, with a summary if it is time for one.
+fn next_note(store: &Store, note: &Note, notes: &mut NoteLog) -> Result<Note> {
+    let next = as_recorded(store, note);
+    let with_summary = Note { before: notes.summary()?, ..next.clone() };
+    // Metadata may be so large that both do not fit into a record.
+    Ok(if with_summary.before.is_none() || record::encode(&with_summary).is_err() { next } else { with_summary })
 }
 
 /// Whether a version has a log of notes. Most have none: one lookup shows it.
@@ -154,7 +168,54 @@ impl Recorded {
 /// # Errors
 /// Damaged; I/O.
 pub fn add(version: &Version, note: Note) -> Result<Recorded> {
-    edit(version, |_| Ok(note.clone()))
+    let note = without_noted_run(version, note)?;
+    let run = note.produced_by.clone();
+    let recorded = add_if(version, note, |_| true)?;
+    if let Some(run) = run {
+        noted_runs::add(version, &run);
+    }
+    Ok(recorded)
+}
+
+/// Adds a note with the number after `after`, and not at all if that number is taken.
+///
+/// # Errors
+/// Damaged; I/O.
+pub(crate) fn add_after(version: &Version, note: &Note, after: u64) -> Result<()> {
+    add_if(version, without_noted_run(version, note.clone())?, |number| number == after + 1).map(drop)
+}
+
+/// The note without its run if that is marked as noted, which is durable then.
+fn without_noted_run(version: &Version, note: Note) -> Result<Note> {
+    let is_noted = note.produced_by.as_ref().map(|run| noted_runs::has(version, run)).transpose()?;
+    Ok(if is_noted == Some(true) { Note { produced_by: None, ..note } } else { note })
+}
+
+/// Records a change if it changes anything and may have the next number. What all earlier notes come to is read only
+/// if it changes more than which runs made the content.
+fn add_if(version: &Version, note: Note, may_have: impl Fn(u64) -> bool) -> Result<Recorded> {
+    let is_run_alone = note == Note { produced_by: note.produced_by.clone(), ..Note::default() };
+    match &note.produced_by {
+        None if is_run_alone => Ok(Recorded::default()),
+        Some(run) if is_run_alone => add_run(version, &note, run, may_have).map(|()| Recorded::default()),
+        _ => change_if(version, &|_| Ok(note.clone()), may_have),
+    }
+}
+
+/// Adds a note that only names a run, unless one of the last notes names it.
+fn add_run(version: &Version, note: &Note, run: &RunRecord, may_have: impl Fn(u64) -> bool) -> Result<()> {
+    let store = version.store();
+    let dir = store.layout().notes(version.artifact(), version.number());
+    log::append(store, &dir, &purpose(version), |_: Option<Note>, number| {
+        let mut notes = NoteLog::new(&dir, number - 1);
+        let next = next_note(store, note, &mut notes)?;
+        Ok((may_have(number) && !notes.names(run)).then_some(next))
+    })
+    .map(drop)
+}
+
+fn purpose(version: &Version) -> Purpose<'_> {
+    Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() }
 }
 
 /// Records what `change` makes of the annotations, if it changes anything, and returns what it changed. If another note
@@ -163,10 +224,18 @@ pub fn add(version: &Version, note: Note) -> Result<Recorded> {
 /// # Errors
 /// Those of `change`; damaged; I/O.
 pub fn edit(version: &Version, change: impl Fn(&Annotations) -> Result<Note>) -> Result<Recorded> {
+    change_if(version, &change, |_| true)
+}
+
+fn change_if(
+    version: &Version,
+    change: &dyn Fn(&Annotations) -> Result<Note>,
+    may_have: impl Fn(u64) -> bool,
+) -> Result<Recorded> {
     let store = version.store();
     let noted = NotedVersion::read(version)?;
     let is_empty = change(&noted.annotations)? == Note::default();
-    if let Some(recorded) = append(version, &change, noted, |_| true)? {
+    if let Some(recorded) = append(version, change, noted, may_have)? {
         return Ok(recorded);
     }
     // Recorded before, perhaps a moment ago and not durable yet.
@@ -175,15 +244,6 @@ pub fn edit(version: &Version, change: impl Fn(&Annotations) -> Result<Note>) ->
         store.disk().sync_dir(&dir)?;
     }
     Ok(Recorded::default())
-}
-
-/// Adds a note with the number after `after`, and not at all if that number is taken.
-///
-/// # Errors
-/// Damaged; I/O.
-pub(crate) fn add_after(version: &Version, note: &Note, after: u64) -> Result<()> {
-    let noted = NotedVersion::read(version)?;
-    append(version, &|_| Ok(note.clone()), noted, |number| number == after + 1).map(drop)
 }
 
 /// Adds a note to a version that was read a moment ago, if it changes anything and may have the next number. Returns
@@ -198,17 +258,16 @@ fn append(
     if noted.changed_by(change)?.is_none() {
         return Ok(None);
     }
-    let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
     let dir = store.layout().notes(version.artifact(), version.number());
     let mut recorded = None;
-    log::append(store, &dir, &purpose, |_: Option<Note>, number| {
+    log::append(store, &dir, &purpose(version), |_: Option<Note>, number| {
         if number != noted.notes.last + 1 {
             noted = NotedVersion::read(version)?; // another note was added
         }
         recorded = None;
         let Some((note, found)) = noted.changed_by(change)?.filter(|_| may_have(number)) else { return Ok(None) };
         recorded = Some(found);
-        Ok(Some(noted.next(store, &note, number)))
+        noted.next(store, &note, number).map(Some)
     })?;
     Ok(recorded)
 }

@@ -1,88 +1,124 @@
-//! A log of notes, read from its end. Now and then a note also records what the notes before it add up to, so that they
-//! need not be read: a version that 10,000 runs made has 10,000 notes, and a reader opens about 30.
+//! A log of notes, read from its end, as far as is necessary. Now and then a note also records what the notes before it
+//! add up to, so that they need not be read: a version that 10,000 runs made has 10,000 notes, and a reader opens about
+//! 30.
 
 use super::log;
 use super::note_record::{Note, NoteSummary};
 use super::numbers;
+use super::version_record::RunRecord;
 use crate::error::{Error, Result, show_path};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A summary replaces at least this many reads.
 const MIN_PIECES: usize = 16;
 /// A summary has at most about this many bytes of runs. (A record has at most 1 MiB.)
 const MAX_RUN_BYTES: usize = 256 << 10;
 
-/// A log of notes, read from its end: each piece is one note, or the summary that a later note has of it and others.
-#[derive(Default)]
+/// A log of notes, read from its end.
 pub(super) struct NoteLog {
+    dir: PathBuf,
     /// The number of the last note.
     pub last: u64,
     /// The newest one first.
-    pieces: Vec<Piece>,
+    read: Vec<NoteRead>,
+    /// The number of the next note to read; 0: all are read.
+    next: u64,
 }
 
-struct Piece {
-    sum: NoteSummary,
-    /// Whether it is a note that has the next piece in it.
-    has_next: bool,
+/// A note, and the summary in it.
+struct NoteRead {
+    note: NoteSummary,
+    before: Option<NoteSummary>,
+}
+
+impl NoteRead {
+    fn first(&self) -> u64 {
+        self.before.as_ref().unwrap_or(&self.note).from
+    }
+
+    /// The older one last.
+    fn pieces(&self) -> impl DoubleEndedIterator<Item = &NoteSummary> {
+        [&self.note].into_iter().chain(&self.before)
+    }
 }
 
 impl NoteLog {
-    /// Reads the log in `dir`.
+    /// The log in `dir`, which ends with the note `last`. Nothing is read yet.
+    pub(super) fn new(dir: &Path, last: u64) -> NoteLog {
+        NoteLog { dir: dir.to_path_buf(), last, read: Vec::new(), next: last }
+    }
+
+    /// Reads the whole log in `dir`.
     ///
     /// # Errors
     /// Damaged; I/O.
     pub(super) fn read(dir: &Path) -> Result<NoteLog> {
-        let last = numbers::highest_record(dir)?;
-        let (mut pieces, mut next) = (Vec::new(), last);
-        while next > 0 {
-            let mut note: Note = log::read(dir, next)?;
-            let before = note.before.take();
-            pieces.push(Piece { sum: NoteSummary::of(next, note), has_next: before.is_some() });
-            next -= 1;
-            if let Some(before) = before {
-                if before.from == 0 || before.from > next {
-                    let path = dir.join(numbers::record_name(next + 1));
-                    return Err(Error::damaged(format!(
-                        "{} summarizes notes from {} on, which does not come before it",
-                        show_path(&path),
-                        before.from
-                    )));
-                }
-                next = before.from - 1;
-                pieces.push(Piece { sum: *before, has_next: false });
-            }
+        let mut log = NoteLog::new(dir, numbers::highest_record(dir)?);
+        while log.read_next()? {}
+        Ok(log)
+    }
+
+    /// Reads the next note from the end; false if there is none.
+    fn read_next(&mut self) -> Result<bool> {
+        let number = self.next;
+        if number == 0 {
+            return Ok(false);
         }
-        Ok(NoteLog { last, pieces })
+        let mut note: Note = log::read(&self.dir, number)?;
+        let before = note.before.take().map(|before| *before);
+        if let Some(before) = before.as_ref().filter(|before| before.from == 0 || before.from >= number) {
+            let path = self.dir.join(numbers::record_name(number));
+            return Err(Error::damaged(format!(
+                "{} summarizes notes from {} on, which does not come before it",
+                show_path(&path),
+                before.from
+            )));
+        }
+        let read = NoteRead { note: NoteSummary::of(number, note), before };
+        self.next = read.first() - 1;
+        self.read.push(read);
+        Ok(true)
     }
 
-    /// The pieces, the oldest one first.
+    /// The pieces that were read, the oldest one first: notes and summaries.
     pub(super) fn pieces(&self) -> impl Iterator<Item = &NoteSummary> {
-        self.pieces.iter().rev().map(|piece| &piece.sum)
+        self.read.iter().rev().flat_map(|read| read.pieces().rev())
     }
 
-    /// What the next note should record of those before it. Each summary takes in the earlier ones that are not more
-    /// than twice as long, so the number of pieces grows with the logarithm of the number of notes, and each run is
-    /// written about that often. A note that has a summary in it is taken together with that summary: readers would not
-    /// open the note any more, and so they would read each note that the summary replaces.
-    pub(super) fn summary(&self) -> Option<Box<NoteSummary>> {
+    /// Whether a note that was read, or a summary in one, names this run.
+    pub(super) fn names(&self, run: &RunRecord) -> bool {
+        self.pieces().any(|piece| piece.runs.contains(run))
+    }
+
+    /// What the next note should record of those before it. Reads no more notes than are necessary for that. Each
+    /// summary takes in the earlier ones that are not more than twice as long, so the number of pieces grows with the
+    /// logarithm of the number of notes, and each run is written about that often. A note that has a summary in it is
+    /// taken together with that summary: readers would not open the note any more, and so they would read each note
+    /// that the summary replaces.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub(super) fn summary(&mut self) -> Result<Option<Box<NoteSummary>>> {
         let (mut sum, mut taken, mut bytes) = (None::<NoteSummary>, 0, 0);
-        for together in self.pieces.chunk_by(|piece, _| piece.has_next) {
-            let after = sum.as_ref().map_or(self.last + 1, |sum| sum.from);
-            let from = together.last()?.sum.from;
-            bytes += together.iter().map(|piece| piece.sum.run_bytes()).sum::<usize>();
-            let is_too_long = after - from > 2 * (self.last + 1 - after) || bytes > MAX_RUN_BYTES;
-            if is_too_long && (taken > 0 || together.len() > 1) {
+        for at in 0.. {
+            if at == self.read.len() && !self.read_next()? {
                 break;
             }
-            for piece in together {
-                match &mut sum {
-                    Some(sum) => sum.prepend(piece.sum.clone()),
-                    none => *none = Some(piece.sum.clone()),
-                }
+            let read = &self.read[at];
+            let after = sum.as_ref().map_or(self.last + 1, |sum| sum.from);
+            bytes += read.pieces().map(NoteSummary::run_bytes).sum::<usize>();
+            let is_too_long = after - read.first() > 2 * (self.last + 1 - after) || bytes > MAX_RUN_BYTES;
+            if is_too_long && (taken > 0 || read.before.is_some()) {
+                break;
             }
-            taken += together.len();
+            for piece in read.pieces() {
+                match &mut sum {
+                    Some(sum) => sum.prepend(piece.clone()),
+                    none => *none = Some(piece.clone()),
+                }
+                taken += 1;
+            }
         }
-        sum.filter(|_| taken >= MIN_PIECES).map(Box::new)
+        Ok(sum.filter(|_| taken >= MIN_PIECES).map(Box::new))
     }
 }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// The directories of an artifact.
-const DIRECTORIES: [&str; 7] = ["aliases", "drafts", "given", "notes", "removed", "uses", "versions"];
+const DIRECTORIES: [&str; 8] = ["aliases", "drafts", "given", "made", "notes", "removed", "uses", "versions"];
 
 /// Whether one of an artifact's directories is a symlink.
 pub(super) fn has_linked_directory(store: &Store, name: &ArtifactName) -> bool {

@@ -2,7 +2,7 @@
 //! writers left.
 
 use crate::crafted_stores;
-use crate::support::{TestStore, make_tree, resume, text};
+use crate::support::{TestStore, at_once, faults, make_tree, resume, steps, text};
 use cairn::catalog::note::{self, Note};
 use cairn::types::Tag;
 use cairn::verify::{Scope, VerifyOptions, verify};
@@ -123,6 +123,90 @@ fn summaries_of_notes_change_nothing_and_a_wrong_one_is_found() {
     });
     let report = verify(&store, &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.len() == 1 && report.findings[0].why.contains("add up to"), "{:?}", report.findings);
+}
+
+/// How many system calls of a command concern the notes of v0, and how many it makes in all.
+fn calls(test_store: &TestStore, args: &[&str]) -> Option<(usize, usize)> {
+    let calls = test_store.traced(args, 0)?;
+    Some((calls.iter().filter(|line| line.contains("/notes/v0")).count(), calls.len()))
+}
+
+#[test]
+fn a_run_that_makes_the_newest_version_again_reads_few_notes_after_any_number_of_runs() {
+    let commands: [&[&str]; 6] = [
+        &["put", "x", "d", "--run", "new"],
+        &["put", "x", "d", "--run", "new"],
+        &["put", "x", "d", "--run", "described", "--description", "text"],
+        &["patch", "x", "d/f", "--run", "patches"],
+        &["list", "x"],
+        &["show", "x"],
+    ];
+    let made = [40, 640].map(|runs| {
+        let test_store = made_by(runs);
+        make_tree(&test_store.path("d"), &[("f", b"same")]);
+        let counted = commands.map(|args| calls(&test_store, args));
+        test_store.ok(&["upsert", "x", "d", "--distributed-id", "i", "--run", "upserts"]);
+        let finish = calls(&test_store, &["finish", "x", "--distributed-id", "i", "--run", "finishes"]);
+        let runs = newest(&test_store.store()).annotations().unwrap().runs;
+        let last: Vec<_> = runs.iter().skip(runs.len() - 4).map(|run| run.id.as_str()).collect();
+        assert_eq!(last, ["new", "described", "patches", "finishes"], "each is noted once");
+        test_store.clean("after puts of the newest version");
+        [counted.to_vec(), vec![finish]].concat()
+    });
+    for (args, few, many) in commands.iter().zip(&made[0]).zip(&made[1]).map(|((a, f), m)| (a, f, m)) {
+        let (Some(few), Some(many)) = (few, many) else { return };
+        assert!(many.1 <= few.1 + 160, "{args:?}: {few:?} with 40 runs, {many:?} with 640");
+    }
+    assert!(made[1][0].unwrap().0 <= 120, "{made:?}");
+    assert_eq!(made[1][1].unwrap().0, 0, "a run that is noted reads no notes");
+}
+
+#[test]
+fn a_run_is_noted_once_also_if_its_mark_is_missing() {
+    let test_store = made_by(201);
+    let noted = || fs::read_dir(notes(&test_store)).unwrap().count() / 2;
+    assert_eq!((noted(), count(&marks(&test_store))), (200, 200));
+    fs::remove_dir_all(marks(&test_store)).unwrap();
+    log(&test_store.store(), 200); // the last note names it
+    assert_eq!((noted(), count(&marks(&test_store))), (200, 1));
+    log(&test_store.store(), 0); // the version's record names it
+    assert_eq!((noted(), count(&marks(&test_store))), (200, 1));
+    log(&test_store.store(), 1); // a second note changes nothing
+    log(&test_store.store(), 1);
+    assert_eq!((noted(), count(&marks(&test_store))), (201, 2));
+    let runs = newest(&test_store.store()).annotations().unwrap().runs;
+    assert!(runs.iter().map(|run| run.id.as_str().to_owned()).eq((0..201).map(|n| format!("run-{n}"))), "{runs:?}");
+    test_store.clean("without marks");
+}
+
+/// The marks of runs that the notes name.
+fn marks(test_store: &TestStore) -> PathBuf {
+    test_store.store_path().join("artifacts/x/made/v0")
+}
+
+#[test]
+fn a_run_is_noted_once_whatever_step_a_crash_interrupts() {
+    let from = made_by(17); // the next note has a summary
+    make_tree(&from.path("d"), &[("f", b"same")]);
+    fs::remove_dir_all(marks(&from).parent().unwrap()).unwrap();
+    let args = ["put", "x", "d", "--run", "new"];
+    let steps = steps(&from.copy(&["store", "d"]), &args);
+    at_once(&faults(steps), |(kind, step)| {
+        let test_store = from.copy(&["store", "d"]);
+        let output = test_store.cairn(&args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
+        let label = format!("{kind} at step {step}: {:?}", output.status);
+        let noted = || {
+            let runs = newest(&test_store.store()).annotations().unwrap().runs;
+            runs.iter().filter(|run| run.id.as_str() == "new").count()
+        };
+        assert!(!output.status.success() || noted() == 1, "{label}");
+        // A mark is never there without the note.
+        assert!(!marks(&test_store).is_dir() || count(&marks(&test_store)) == 0 || noted() == 1, "{label}");
+        test_store.ok(&args);
+        test_store.ok(&args);
+        assert_eq!((noted(), fs::read_dir(notes(&test_store)).unwrap().count() / 2 <= 18), (1, true), "{label}");
+        test_store.clean(&label);
+    });
 }
 
 /// What a writer of this host leaves that was killed before it committed: its token, its lock, its record.

@@ -294,11 +294,11 @@ impl Finisher<'_> {
     fn record(&self, head: Head, merged: &Merged) -> Result<FinishRecord> {
         let (layout, name) = (self.draft.store().layout(), self.draft.artifact());
         let after_alias = |alias: &AliasName| {
-            Ok(AliasMove { alias: alias.clone(), after: numbers::last_record(&layout.alias(name, alias))? })
+            Ok(AliasMove { alias: alias.clone(), after: numbers::highest_record(&layout.alias(name, alias))? })
         };
         let after_note = |number| {
             let note = note_of(&merged.annotations, self.run);
-            Ok(NoteAfter { note, after: numbers::last_record(&layout.notes(name, number))? })
+            Ok(NoteAfter { note, after: numbers::highest_record(&layout.notes(name, number))? })
         };
         Ok(FinishRecord {
             head,

@@ -32,6 +32,13 @@ impl Mounted {
         line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
     }
 
+    /// What the daemon took of the processors until now, in milliseconds (the kernel counts in steps of 10 ms).
+    fn processor(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.daemon)).unwrap();
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() * 10.0
+    }
+
     fn find(&self) -> Run {
         run(Command::new("find").arg(&self.at)).unwrap()
     }
@@ -102,7 +109,9 @@ pub fn show_versions(place: &Place, _: u64) -> Values {
     let begun = Instant::now();
     fs::read(mounted.at.join("x/latest/f")).unwrap();
     let look = begun.elapsed().as_secs_f64() * 1e3;
+    let daemon = mounted.processor();
     let after_commit = list();
+    let daemon = mounted.processor() - daemon;
     mounted.find();
     let holders = fs::read_dir(place.at("store/pins")).unwrap();
     let pins = holders.map(|holder| fs::read_dir(holder.unwrap().path()).unwrap().count()).sum::<usize>();
@@ -110,6 +119,7 @@ pub fn show_versions(place: &Place, _: u64) -> Values {
         ("listing of a mounted store, peak memory", "MiB", listed),
         ("read of latest after a commit", "ms", look),
         ("listing after a commit", "ms", after_commit),
+        ("of this the daemon", "ms of processor", daemon),
         ("find, peak memory", "MiB", mounted.peak()),
         ("find, files in pins", "", pins as f64),
     ]

@@ -70,7 +70,18 @@ pub fn put_by_runs(place: &Place, _: u64) -> Values {
     put(0);
     let time = median((1..=PUTS).map(put));
     let calls = place.calls(&["put", "x", "d", "--run", "traced"]);
-    vec![("unchanged put", "calls", calls), ("unchanged put", "ms of processor", time)]
+    let again = place.calls(&["put", "x", "d", "--run", "traced"]);
+    let described = ["put", "x", "d", "--run", "described", "--description", "text"];
+    place.run(&described);
+    vec![
+        ("unchanged put", "calls", calls),
+        ("unchanged put", "ms of processor", time),
+        ("the same run again", "calls", again),
+        ("unchanged put with a description", "ms of processor", millis(place.run(&described))),
+        ("show", "calls", place.calls(&["show", "x"])),
+        ("show", "ms of processor", millis(place.run(&["show", "x"]))),
+        ("list", "ms of processor", millis(place.run(&["list", "x"]))),
+    ]
 }
 
 /// What killed writers left.
@@ -167,7 +178,7 @@ pub fn several_puts(place: &Place, _: u64) -> Values {
     ]
 }
 
-/// Small commits from four processes at a time: the time of each in the first and in the last tenth.
+/// Small commits from four processes at a time: what each took in the first and in the last tenth.
 pub fn commit_by_four(place: &Place, commits: u64) -> Values {
     let begun = Instant::now();
     let writer = |n: u64| {
@@ -175,20 +186,27 @@ pub fn commit_by_four(place: &Place, commits: u64) -> Values {
         fs::create_dir_all(place.at(&dir)).unwrap();
         let commit = |i: u64| {
             fs::write(place.at(&dir).join("f"), format!("{n} {i}")).unwrap();
-            place.run(&["put", &format!("x{n}"), &dir]);
-            begun.elapsed().as_secs_f64()
+            let run = place.run(&["put", &format!("x{n}"), &dir]);
+            (begun.elapsed().as_secs_f64(), millis(run))
         };
-        (0..commits / 4).map(commit).collect::<Vec<f64>>()
+        (0..commits / 4).map(commit).collect::<Vec<_>>()
     };
-    let mut ends: Vec<f64> = std::thread::scope(|scope| {
+    let mut ends: Vec<(f64, f64)> = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..4).map(|n| scope.spawn(move || writer(n))).collect();
         writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
     });
-    ends.sort_by(f64::total_cmp);
+    ends.sort_by(|a, b| a.0.total_cmp(&b.0));
     let tenth = ends.len() / 10;
-    let (first, last) = (ends[tenth], ends[ends.len() - 1] - ends[ends.len() - 1 - tenth]);
-    let each = |seconds: f64| seconds * 1e3 / tenth as f64;
-    vec![("the first tenth, each", "ms", each(first)), ("the last tenth, each", "ms", each(last))]
+    let (first, last) = (&ends[..=tenth], &ends[ends.len() - 1 - tenth..]);
+    let each = |of: &[(f64, f64)]| (of[tenth].0 - of[0].0) * 1e3 / tenth as f64;
+    let processor = |of: &[(f64, f64)]| of.iter().map(|(_, millis)| millis).sum::<f64>() / of.len() as f64;
+    vec![
+        ("the first tenth, each", "ms", each(first)),
+        ("the last tenth, each", "ms", each(last)),
+        ("rate at the end, of that at the beginning", "", each(first) / each(last)),
+        ("the first tenth, each", "ms of processor", processor(first)),
+        ("the last tenth, each", "ms of processor", processor(last)),
+    ]
 }
 
 /// Contributions to a draft, each by a run of its own.

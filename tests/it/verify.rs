@@ -457,6 +457,23 @@ fn what_verify_found_damaged_is_stored_again_by_the_next_put_of_it() {
 }
 
 #[test]
+fn an_unchanged_put_says_that_it_stored_damaged_content_again() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("d"), &[("large", &random_bytes(3, 200_000))]);
+    let put = || text(&test_store.run(&["put", "x", "d"], 0).stderr);
+    put();
+    assert!(!put().contains("stored"));
+    rot(&test_store);
+    test_store.run(&["verify"], 1);
+    assert_eq!(
+        put(),
+        "1 file, 195.31 KiB; nothing changed since x:v0; 195.31 KiB stored: the store had no intact copy\n"
+    );
+    test_store.ok(&["verify"]);
+    assert!(!put().contains("stored"));
+}
+
+#[test]
 fn a_put_does_not_name_a_version_whose_own_files_are_damaged() {
     let test_store = TestStore::new();
     put(&test_store, "x", &[("f", b"one")]);

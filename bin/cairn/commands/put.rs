@@ -211,7 +211,11 @@ pub fn report(context: &mut Context, published: &Published, unchanged: &str) -> 
     } else {
         let parts = parts(&published.recorded);
         let recorded = if parts.is_empty() { String::new() } else { format!("; recorded: {}", parts.join(", ")) };
-        context.status(&format!("{what}; {unchanged} {version}{recorded}"));
+        let stored = match published.new_bytes {
+            0 => String::new(),
+            bytes => format!("; {} stored: the store had no intact copy", human(bytes)),
+        };
+        context.status(&format!("{what}; {unchanged} {version}{stored}{recorded}"));
     }
     Ok(0)
 }

@@ -175,21 +175,23 @@ fn a_sound_store_verifies_and_unknown_names_are_not_found() {
 #[test]
 fn a_damaged_file_is_never_given_out() {
     let test_store = test_store();
-    let pack = walkdir::WalkDir::new(test_store.path("store/packs"))
-        .into_iter()
-        .flatten()
-        .find(|e| e.file_type().is_file() && std::fs::read(e.path()).unwrap().windows(6).any(|w| w == b"shared"));
-    let pack = pack.unwrap().into_path();
-    let mut bytes = std::fs::read(&pack).unwrap();
-    let at = bytes.windows(6).position(|w| w == b"shared").unwrap();
+    // Its content is not among the names in a manifest, which are in packs too.
+    let content = b"the content to damage";
+    make_tree(&test_store.path("more"), &[("f", content), ("n", b"right")]);
+    test_store.ok(&["put", "y", "more"]);
+    let place = |bytes: &[u8]| bytes.windows(content.len()).position(|w| w == content);
+    let packs = crate::support::files(&test_store.path("store/packs"));
+    let pack = packs.iter().find(|path| place(&std::fs::read(path).unwrap()).is_some()).unwrap();
+    let mut bytes = std::fs::read(pack).unwrap();
+    let at = place(&bytes).unwrap();
     bytes[at] ^= 1;
-    std::fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    std::fs::write(&pack, bytes).unwrap();
-    assert!(test_store.fails(&["cat", "x", "shared"], 4).contains("cairn verify"));
-    test_store.fails(&["get", "x", "out"], 4);
+    std::fs::set_permissions(pack, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::write(pack, bytes).unwrap();
+    assert!(test_store.fails(&["cat", "y", "f"], 4).contains("cairn verify"));
+    test_store.fails(&["get", "y", "out"], 4);
     assert!(!test_store.path("out").exists(), "no half directory under the final name");
-    assert_eq!(test_store.ok(&["cat", "x", "n"]), "2", "the rest can be read");
-    assert!(text(&test_store.run(&["verify"], 1).stdout).contains("x:v0"));
+    assert_eq!(test_store.ok(&["cat", "y", "n"]), "right", "the rest can be read");
+    assert!(text(&test_store.run(&["verify"], 1).stdout).contains("y:v0"));
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl<'a> Mounted<'a> {
     }
 
     fn daemon(&self) -> u32 {
-        let found = crate::staging::daemons(&self.at);
+        let found = crate::support::daemons(&self.at);
         assert_eq!(found.len(), 1);
         found[0]
     }

@@ -249,6 +249,18 @@ pub fn copy_program(from: impl AsRef<Path>, to: &Path) {
     assert!(status.success());
 }
 
+/// The processes of `cairn mount` and `cairnfs` that serve a mount at `mnt`.
+pub fn daemons(mnt: &Path) -> Vec<u32> {
+    let serves = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let args: Vec<&[u8]> = line.split(|b| *b == 0).collect();
+        let mounts = args[0].ends_with(b"cairnfs") || args[0].ends_with(b"cairn") && args.contains(&&b"mount"[..]);
+        mounts && args.contains(&mnt.as_os_str().as_bytes())
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).filter(serves).collect()
+}
+
 /// Waits until a child has stopped itself.
 pub fn wait_stopped(child: &Child) {
     let until = Instant::now() + Duration::from_secs(20);

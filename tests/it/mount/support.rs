@@ -1,7 +1,7 @@
 //! A store with versions in it, mounts that go away with their test, and directories to compare with.
 
 use super::build::{self};
-pub use crate::support::{copy_program, random_bytes, wait_until};
+pub use crate::support::{copy_program, daemons, random_bytes, wait_until};
 use cairn::manifest::Reference;
 use cairn::types::Digest;
 use std::collections::BTreeMap;
@@ -146,22 +146,6 @@ pub fn stderr_of(output: &Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
-}
-
-/// The pids of cairnfs processes that serve `mnt`.
-pub fn daemons(mnt: &Path) -> Vec<u32> {
-    let mut found = Vec::new();
-    for process in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
-        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let mut arguments = line.split(|b| *b == 0);
-        if arguments.next().is_some_and(|a| a.ends_with(b"cairnfs"))
-            && arguments.any(|a| a == mnt.as_os_str().as_bytes())
-        {
-            found.push(pid);
-        }
-    }
-    found
 }
 
 pub fn kill(pid: u32, signal: i32) {

@@ -122,15 +122,18 @@ fn an_unchanged_file_is_hashed_once_for_all_processes_and_a_damaged_cache_is_not
     make_tree(&test.path("far"), &[("a", &random_bytes(1, 200_000)), ("b", &random_bytes(2, 200_000))]);
     std::thread::sleep(std::time::Duration::from_millis(30));
     test.ok(&["put", "x", &uri(&test.path("far"))]);
-    let cached = || {
-        let all = walkdir::WalkDir::new(test.path("cache/references")).into_iter().map(Result::unwrap);
-        all.filter(|e| e.file_type().is_file() && e.metadata().unwrap().len() == 64).map(|e| e.path().to_path_buf())
-    };
-    for path in cached() {
-        let mut bytes = std::fs::read(&path).unwrap();
+    let kind = std::process::Command::new("stat").args(["-f", "-c", "%T"]).arg(test.dir.path()).output().unwrap();
+    if text(&kind.stdout).trim() == "tmpfs" {
+        return println!("skipped: a tmpfs has no name that lasts, so nothing is remembered of its files");
+    }
+    let mut cached = files(&test.path("cache/references"));
+    cached.retain(|path| std::fs::metadata(path).unwrap().len() == 64);
+    assert!(!cached.is_empty());
+    for path in &cached {
+        let mut bytes = std::fs::read(path).unwrap();
         bytes[3] ^= 1;
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, bytes).unwrap();
+        std::fs::remove_file(path).unwrap();
+        std::fs::write(path, bytes).unwrap();
     }
     assert_eq!(test.run(&["cat", "x", "a"], 0).stdout, random_bytes(1, 200_000));
 }

@@ -13,6 +13,5 @@ mod shared;
 mod stage_lifecycle;
 mod store_mounts;
 mod support;
-pub use support::daemons;
 mod unmount;
 mod withdrawn;

@@ -46,7 +46,7 @@ impl<'a> Whole<'a> {
     }
 
     fn daemon(&self) -> u32 {
-        let found = super::support::daemons(&self.mnt);
+        let found = crate::support::daemons(&self.mnt);
         assert_eq!(found.len(), 1, "one daemon serves both mounts");
         found[0]
     }

@@ -1,6 +1,6 @@
 //! A run's staging directory, mounted, and taken away at the end, also of a test that fails.
 
-use crate::support::{TestStore, snapshot, text};
+use crate::support::{TestStore, daemons, snapshot, text};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -75,22 +75,6 @@ impl Drop for Staged<'_> {
 
 pub fn is_mounted(path: &Path) -> bool {
     fs::read_to_string("/proc/self/mountinfo").unwrap().lines().any(|line| line.split(' ').nth(4) == path.to_str())
-}
-
-pub fn daemons(mnt: &Path) -> Vec<u32> {
-    let mut found = Vec::new();
-    for process in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
-        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let args: Vec<&[u8]> = line.split(|b| *b == 0).collect();
-        if args.first().is_some_and(|w| w.ends_with(b"cairn"))
-            && args.contains(&b"mount".as_slice())
-            && args.contains(&mnt.to_str().unwrap().as_bytes())
-        {
-            found.push(pid);
-        }
-    }
-    found
 }
 
 /// Ends a daemon of this test's, and waits until it is gone.

@@ -86,7 +86,7 @@ fn the_unmount_of_a_killed_stores_mount_names_the_runs_that_it_had() {
     test_store.ok(&["mount", at]);
     fs::create_dir_all(mnt.join(".staging/a/d/r")).unwrap();
     fs::write(mnt.join(".staging/a/d/r/x"), "x").unwrap();
-    kill(super::support::daemons(&mnt)[0], libc::SIGKILL);
+    kill(crate::support::daemons(&mnt)[0], libc::SIGKILL);
     let stderr = text(&test_store.run(&["umount", at], 0).stderr);
     assert!(stderr.contains("left open: a d r") && !is_mounted(&mnt), "{stderr}");
     test_store.ok(&SEAL);

@@ -6,6 +6,7 @@ use super::support::process::Transferred;
 use cairn::Artifact;
 use std::fs;
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -76,7 +77,9 @@ pub fn put_large(place: &Place, megabytes: u64) -> Values {
         command.arg(&file).env("CAIRN_CACHE_DIR", dir.path().join("cache"));
         command
     };
-    fs::write(&file, random(megabytes, (megabytes << 20) as usize)).unwrap();
+    let mut large = File::create(&file).unwrap();
+    (0..megabytes).for_each(|n| large.write_all(&random(megabytes << 20 | n, 1 << 20)).unwrap());
+    drop(large);
     place.counted(&mut with_cache("large"));
     let (again, _) = place.counted(&mut with_cache("large"));
     let mut other = place.command(&["put", "other"]);

@@ -58,28 +58,11 @@ const fn part(
     Part { name, what, sizes, make, measure, compared: u64::MAX }
 }
 
-/// The files come first: a process begins with the memory that this one has then, and `index` takes much.
+/// A process begins with the memory that this one has then. So what measures memory comes first, and what takes much
+/// in this process comes last.
 const PARTS: [Part; 17] = [
     part("files", "files of one version", [1_000, 10_000, 100_000], files::make, &[files::memory]),
     part("staged", "files made in a stage", [1_000, 10_000, 100_000], stores::make_one, &[mounts::stage]),
-    part("cold", "files of 4 KiB, no stat cache", [1_000, 4_000, 16_000], files::make_blocks, &[files::put_cold]),
-    part("large", "MB of one file", [16, 64, 256], stores::make_one, &[files::put_large]),
-    part("small", "files of 64 bytes", [1_000, 10_000, 100_000], files::make_small, &[files::overhead]),
-    part("patches", "patches of 100,000 files", [15, 60, 240], files::make_hundred_thousand, &[files::patch_chain]),
-    part(
-        "directories",
-        "directories added by the library",
-        [1_000, 10_000, 40_000],
-        stores::make_one,
-        &[files::add_directories],
-    ),
-    part("depth", "nested directories", [100, 400, 1_000], mounts::make_nested, &[mounts::find_nested]),
-    part("aliases", "aliases of the artifact", [10, 100, 1_000], stores::make_aliases, &[stores::with_aliases]),
-    part("names", "artifacts, after a collection", [200, 2_000, 20_000], stores::make_names, &[stores::put_new]),
-    part("runs", "runs that made the version", [100, 1_000, 10_000], stores::make_runs, &[stores::put_by_runs]),
-    part("drafts", "contributions to a draft", [30, 300, 3_000], stores::make_contributions, &[stores::wait_for_more]),
-    part("dead", "killed writers", [300, 3_000, 10_000], stores::make_dead, &[stores::put_after_dead]),
-    part("damaged", "versions, one content damaged", [10, 100, 1_000], stores::make_damaged, &[stores::verify_damaged]),
     Part {
         compared: 10_000,
         ..part(
@@ -90,13 +73,17 @@ const PARTS: [Part; 17] = [
             &[stores::put_and_list, mounts::show_versions],
         )
     },
-    part(
-        "index",
-        "contents in nine index segments",
-        [10_000, 100_000, 1_000_000],
-        stores::make_index,
-        &[stores::several_puts],
-    ),
+    part("cold", "files of 4 KiB, no stat cache", [1_000, 4_000, 16_000], files::make_blocks, &[files::put_cold]),
+    part("large", "MB of one file", [16, 64, 256], stores::make_one, &[files::put_large]),
+    part("small", "files of 64 bytes", [1_000, 10_000, 100_000], files::make_small, &[files::overhead]),
+    part("patches", "patches of 100,000 files", [15, 60, 240], files::make_hundred_thousand, &[files::patch_chain]),
+    part("depth", "nested directories", [100, 400, 1_000], mounts::make_nested, &[mounts::find_nested]),
+    part("aliases", "aliases of the artifact", [10, 100, 1_000], stores::make_aliases, &[stores::with_aliases]),
+    part("names", "artifacts, after a collection", [200, 2_000, 20_000], stores::make_names, &[stores::put_new]),
+    part("runs", "runs that made the version", [100, 1_000, 10_000], stores::make_runs, &[stores::put_by_runs]),
+    part("drafts", "contributions to a draft", [30, 300, 3_000], stores::make_contributions, &[stores::wait_for_more]),
+    part("dead", "killed writers", [300, 3_000, 10_000], stores::make_dead, &[stores::put_after_dead]),
+    part("damaged", "versions, one content damaged", [10, 100, 1_000], stores::make_damaged, &[stores::verify_damaged]),
     Part {
         compared: 0,
         ..part(
@@ -107,6 +94,20 @@ const PARTS: [Part; 17] = [
             &[stores::commit_by_four],
         )
     },
+    part(
+        "directories",
+        "directories added by the library",
+        [1_000, 10_000, 40_000],
+        stores::make_one,
+        &[files::add_directories],
+    ),
+    part(
+        "index",
+        "contents in nine index segments",
+        [10_000, 100_000, 1_000_000],
+        stores::make_index,
+        &[stores::several_puts],
+    ),
 ];
 
 fn main() {

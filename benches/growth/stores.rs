@@ -8,6 +8,7 @@ use cairn::{Artifact, Run, RunOptions};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// How many puts one figure is of.
@@ -180,7 +181,7 @@ pub fn several_puts(place: &Place, _: u64) -> Values {
 
 /// Small commits from four processes at a time: what each took in the first and in the last tenth.
 pub fn commit_by_four(place: &Place, commits: u64) -> Values {
-    let begun = Instant::now();
+    let (begun, next) = (Instant::now(), AtomicU64::new(0)); // all four are at work until the end
     let writer = |n: u64| {
         let dir = format!("d{n}");
         fs::create_dir_all(place.at(&dir)).unwrap();
@@ -189,7 +190,8 @@ pub fn commit_by_four(place: &Place, commits: u64) -> Values {
             let run = place.run(&["put", &format!("x{n}"), &dir]);
             (begun.elapsed().as_secs_f64(), millis(run))
         };
-        (0..commits / 4).map(commit).collect::<Vec<_>>()
+        let mine = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed)).take_while(|i| *i < commits);
+        mine.map(commit).collect::<Vec<_>>()
     };
     let mut ends: Vec<(f64, f64)> = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..4).map(|n| scope.spawn(move || writer(n))).collect();

@@ -37,7 +37,8 @@ pub struct Annotations {
 impl Annotations {
     /// Applies `changes`, the oldest one first.
     fn apply<'a>(&mut self, changes: impl IntoIterator<Item = &'a NoteSummary>) {
-        let mut runs: HashSet<RunRecord> = self.runs.iter().cloned().collect();
+        let before = std::mem::take(&mut self.runs);
+        let (mut runs, mut added): (HashSet<&RunRecord>, _) = (before.iter().collect(), Vec::new());
         for change in changes {
             self.description = change.description.clone().or(self.description.take());
             if let Some(ttl) = change.ttl_seconds {
@@ -52,15 +53,23 @@ impl Annotations {
                     self.tags.push(tag.clone());
                 }
             }
-            self.runs.extend(change.runs.iter().filter(|run| runs.insert((*run).clone())).cloned());
+            added.extend(change.runs.iter().filter(|run| runs.insert(*run)));
         }
+        let added: Vec<RunRecord> = added.into_iter().cloned().collect();
+        self.runs = before;
+        self.runs.extend(added);
     }
 
-    /// These, with one more note.
-    fn with(&self, note: &Note) -> Annotations {
-        let mut after = self.clone();
-        after.apply([&NoteSummary::of(0, note.clone())]);
-        after
+    /// These without the runs, of which there may be many.
+    fn without_runs(&self) -> Annotations {
+        let Annotations { description, metadata, tags, runs: _, ttl_seconds } = self;
+        Annotations {
+            description: description.clone(),
+            metadata: metadata.clone(),
+            tags: tags.clone(),
+            runs: Vec::new(),
+            ttl_seconds: *ttl_seconds,
+        }
     }
 }
 
@@ -100,8 +109,11 @@ impl NotedVersion {
     /// The note that `change` makes, and what it changes; `None` if that is nothing.
     fn changed_by(&self, change: &dyn Fn(&Annotations) -> Result<Note>) -> Result<Option<(Note, Recorded)>> {
         let note = change(&self.annotations)?;
-        let after = self.annotations.with(&note);
-        Ok((after != self.annotations).then(|| (note, Recorded::between(&self.annotations, &after))))
+        let is_new_run = note.produced_by.as_ref().is_some_and(|run| !self.annotations.runs.contains(run));
+        let before = self.annotations.without_runs();
+        let mut after = before.clone();
+        after.apply([&NoteSummary::of(0, Note { produced_by: None, ..note.clone() })]);
+        Ok((is_new_run || after != before).then(|| (note, Recorded::between(&before, &after))))
     }
 
     /// The note that gets this number. With a summary only if it comes directly after those that were read.

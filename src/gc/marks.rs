@@ -122,7 +122,7 @@ impl Marks {
 
     /// Counts the objects among these that nothing else needs.
     fn count_sources(&mut self, sources: impl Iterator<Item = RecipeSource>) {
-        for source in sources.filter(|source| !source.is_small()) {
+        for source in sources.filter(|source| !source.is_packed()) {
             let is_named = self.content.position(&source.digest).is_some();
             if !is_named && self.sources.insert(source.digest.prefix()) {
                 self.source_bytes += source.size;

@@ -19,6 +19,12 @@ pub trait EarlierFiles: Sync {
     /// # Errors
     /// I/O.
     fn may_compose(&self) -> Result<bool>;
+
+    /// Whether a recipe may name long contents that are packed.
+    ///
+    /// # Errors
+    /// I/O.
+    fn may_pack_parts(&self) -> Result<bool>;
 }
 
 /// The earlier files for a tree that will be below `at`.
@@ -48,6 +54,10 @@ impl EarlierContents for EarlierNear<'_> {
 
     fn may_compose(&self) -> Result<bool> {
         self.files.may_compose()
+    }
+
+    fn may_pack_parts(&self) -> Result<bool> {
+        self.files.may_pack_parts()
     }
 }
 

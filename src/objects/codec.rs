@@ -1,11 +1,10 @@
 //! How the bytes of a blob are stored in a pack: as they are, or compressed. See FORMAT.md, "Compressed blobs".
 
 use super::backoff::Backoff;
-use super::pack::{Codec, MAX_BLOB, SMALL_MAX};
+use super::frames::{self, FrameCompressor, FrameForm, content_length};
+use super::pack::{Codec, SMALL_MAX};
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::io;
-use zstd::bulk::{Compressor, Decompressor};
+use zstd::bulk::Compressor;
 
 /// The bytes of a blob as a pack has them.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +43,7 @@ pub(super) struct BlobCompressor {
     zstd: Option<Compressor<'static>>,
     frame: Vec<u8>,
     backoff: Backoff,
+    frames: FrameCompressor,
 }
 
 impl BlobCompressor {
@@ -61,6 +61,17 @@ impl BlobCompressor {
         StoredBytes::raw(bytes)
     }
 
+    /// Long bytes as they will be stored if they are compressed. `None`: there is too little memory.
+    pub(super) fn framed<'a>(&'a mut self, bytes: &[u8]) -> Option<StoredBytes<'a>> {
+        let blob = self.frames.compress(bytes).ok()?;
+        Some(StoredBytes { codec: Codec::Frames, bytes: blob })
+    }
+
+    /// Whether these samples of a long content show that it gets smaller.
+    pub(super) fn shrinks(&mut self, samples: &[u8]) -> bool {
+        self.frames.saves_enough(samples).unwrap_or(false)
+    }
+
     /// Compresses the bytes into the frame. `false` if that does not save enough.
     fn compress(&mut self, bytes: &[u8]) -> bool {
         if self.zstd.is_none() {
@@ -72,7 +83,7 @@ impl BlobCompressor {
         // The frame's capacity can be larger, from an earlier blob.
         zstd.compress_to_buffer(bytes, &mut self.frame).is_ok()
             && self.frame.len() <= bytes.len() - bytes.len() / MIN_SAVING
-            && raw_length(&self.frame) == Some(bytes.len())
+            && content_length(&self.frame, FrameForm::Plain) == Some(bytes.len())
     }
 }
 
@@ -98,39 +109,16 @@ fn looks_random(bytes: &[u8]) -> bool {
     pairs * 8 <= expected * 9
 }
 
-/// What a frame begins with.
-const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
-
-/// The length of the content of a frame, as its header states it. `None` if the frame does not have the one form that
-/// FORMAT.md allows: a single segment, with the content's length, without a checksum and a dictionary.
-fn raw_length(frame: &[u8]) -> Option<usize> {
-    let (descriptor, rest) = frame.strip_prefix(&MAGIC)?.split_first()?;
-    if descriptor & 0x3f != 0x20 {
-        return None;
-    }
-    let length = match descriptor >> 6 {
-        0 => u32::from(*rest.first()?),
-        1 => u32::from(u16::from_le_bytes(rest.get(..2)?.try_into().ok()?)) + 256,
-        2 => u32::from_le_bytes(rest.get(..4)?.try_into().ok()?),
-        _ => return None,
-    };
-    (length <= MAX_BLOB).then_some(length as usize)
-}
-
-thread_local! {
-    /// It is made with the first compressed blob that the thread reads.
-    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-}
-
 /// Replaces what a pack has of a blob by the blob's bytes. The caller must hash them.
 ///
 /// # Errors
 /// What is wrong with the frame. Then no bytes are left.
 pub(super) fn unpack(codec: Codec, bytes: &mut Vec<u8>) -> Result<(), String> {
-    if codec == Codec::Zstd {
-        let frame = std::mem::take(bytes);
-        *bytes = decompress(&frame)?;
-    }
+    let stored = match codec {
+        Codec::Raw => return Ok(()),
+        Codec::Zstd | Codec::Frames => std::mem::take(bytes),
+    };
+    *bytes = unpacked(StoredBytes { codec, bytes: &stored })?.into_owned();
     Ok(())
 }
 
@@ -142,22 +130,16 @@ pub(super) fn unpacked(stored: StoredBytes<'_>) -> Result<Cow<'_, [u8]>, String>
     Ok(match stored.codec {
         Codec::Raw => stored.bytes.into(),
         Codec::Zstd => decompress(stored.bytes)?.into(),
+        Codec::Frames => frames::decompress_all(stored.bytes)?.into(),
     })
 }
 
 /// The content of a frame. Allocates no more than the longest blob has.
 fn decompress(frame: &[u8]) -> Result<Vec<u8>, String> {
-    let length = raw_length(frame).filter(|length| frame.len() < *length);
+    let length = content_length(frame, FrameForm::Plain).filter(|length| frame.len() < *length);
     let length = length.ok_or("its compressed bytes do not begin as they must")?;
-    let failed = |e: io::Error| format!("it cannot be decompressed: {e}");
     let mut out = Vec::with_capacity(length);
-    DECOMPRESSOR.with_borrow_mut(|slot| {
-        let zstd = match slot {
-            Some(zstd) => zstd,
-            none => none.insert(Decompressor::new().map_err(failed)?),
-        };
-        zstd.decompress_to_buffer(frame, &mut out).map_err(failed)
-    })?;
+    frames::decompress(frame, &mut out)?;
     if out.len() == length {
         return Ok(out);
     }

@@ -34,7 +34,7 @@ impl Base {
     pub(super) fn of_object(object: LargeObject, digest: Digest) -> Base {
         let size = object.size();
         let parts = vec![Part { at: 0, len: size, source: 0, offset: 0 }];
-        let (content, sources) = (BaseContent::Object(object), vec![RecipeSource { digest, size }]);
+        let (content, sources) = (BaseContent::Object(object), vec![RecipeSource::new(digest, size)]);
         Base { content, size, sources, parts, failed: Cell::new(false) }
     }
 

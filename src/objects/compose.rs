@@ -11,17 +11,17 @@
 use super::chunks::{Bytes, Match, find_matches};
 use super::compared_base::Base;
 use super::compared_copy::{Compared, NewBytes, compare, fill_holes, unmatched, unmatched_in_base};
-use super::compose_plan::{Piece, Plan};
-use super::copy_in::CHUNK;
+use super::compose_plan::Plan;
+use super::compose_rest::Rest;
 use super::large_put::LargePut;
-use super::pack::{BlobKind, SMALL_MAX};
+use super::pack::BlobKind;
 use super::read::Content;
-use super::recipe::{COMPOSED_MIN, RecipeSource};
+use super::recipe::{COMPOSED_MIN, Recipe};
 use super::resemblance::{Ranges, resembles};
 use super::thread_writer::ThreadWriter;
 use crate::disk::NewFile;
 use crate::error::{Error, Result};
-use crate::types::{Digest, Hasher};
+use crate::types::Digest;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -56,6 +56,12 @@ pub trait EarlierContents {
     /// # Errors
     /// I/O.
     fn may_compose(&self) -> Result<bool>;
+
+    /// Whether a recipe may name long contents that are packed.
+    ///
+    /// # Errors
+    /// I/O.
+    fn may_pack_parts(&self) -> Result<bool>;
 }
 
 /// How long a file can be trusted not to change after it was compared.
@@ -255,21 +261,19 @@ impl ThreadWriter<'_> {
         if !comparing.contents.may_compose()? {
             return Ok(None);
         }
-        self.compose(new, base, &plan, digest, is_unchanged)
+        let rest = self.put_rest(&Rest::new(new, base, &plan), &|| comparing.contents.may_pack_parts())?;
+        self.compose(&plan, &plan.recipe(base, &rest), digest, is_unchanged)
     }
 
-    /// Stores the new bytes and the recipe. `None`: something that the recipe would name is not in place by itself.
+    /// Stores the recipe. `None`: something that the recipe would name is not in place by itself.
     fn compose(
         &mut self,
-        new: &dyn Bytes,
-        base: &Base,
         plan: &Plan,
+        recipe: &Recipe,
         digest: Digest,
         is_unchanged: IsUnchanged<'_>,
     ) -> Result<Option<LargePut>> {
         let writer = self.writer;
-        let rest = self.put_rest(new, base, plan)?;
-        let recipe = plan.recipe(base, rest);
         for source in &recipe.sources {
             if !writer.dedup().has_source(source)? {
                 return Ok(None);
@@ -285,32 +289,6 @@ impl ThreadWriter<'_> {
         }
         Ok(Some(put))
     }
-
-    /// Stores the bytes that are not taken from the store, one after another, as a content of its own.
-    fn put_rest(&mut self, new: &dyn Bytes, base: &Base, plan: &Plan) -> Result<Option<RecipeSource>> {
-        let size = plan.stored_again();
-        if size == 0 {
-            return Ok(None);
-        }
-        if size < SMALL_MAX {
-            let mut bytes = Vec::with_capacity(size as usize);
-            copy_rest(new, base, plan, &mut |piece| {
-                bytes.extend_from_slice(piece);
-                Ok(())
-            })?;
-            let digest = Digest::of(&bytes);
-            self.put_small(digest, &bytes)?;
-            return Ok(Some(RecipeSource { digest, size }));
-        }
-        let mut object = self.writer.create_object()?;
-        let mut hasher = Hasher::new();
-        let copied = copy_rest(new, base, plan, &mut |piece| {
-            hasher.update(piece);
-            object.write_all(piece)
-        });
-        let put = self.keep_or_drop(object, copied.map(|()| (hasher.finish(), size)))?;
-        Ok(Some(RecipeSource { digest: put.digest, size }))
-    }
 }
 
 /// What is in no match, but at another place of the earlier content.
@@ -325,23 +303,4 @@ fn moved_matches(new: &dyn Bytes, size: u64, base: &Base, matches: &[Match]) -> 
         return Ok(Vec::new());
     }
     find_matches(new, &rest, base, base.size, &earlier)
-}
-
-/// Passes the bytes that are not taken from the store to `write`, in order.
-fn copy_rest(new: &dyn Bytes, base: &Base, plan: &Plan, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut buffer = vec![0; CHUNK];
-    for Piece { at, len, base: in_base, .. } in plan.rest() {
-        let mut done = 0;
-        while done < *len {
-            let n = usize::try_from(len - done).unwrap_or(usize::MAX).min(CHUNK);
-            // The copy has holes where it equals the earlier content.
-            match in_base {
-                Some(from) => base.fill(&mut buffer[..n], from + done)?,
-                None => new.fill(&mut buffer[..n], at + done)?,
-            }
-            write(&buffer[..n])?;
-            done += n as u64;
-        }
-    }
-    Ok(())
 }

@@ -2,14 +2,19 @@
 
 use super::chunks::Match;
 use super::compared_base::Base;
-use super::recipe::{Extent, MAX_EXTENTS, Recipe, RecipeSource};
-use std::collections::HashMap;
+use super::recipe::{Extent, MAX_EXTENTS, MAX_SOURCES, Recipe, RecipeSource};
+use std::collections::{HashMap, HashSet};
 
-/// The most sources of a recipe that this release writes: a reader has all of them open.
-const SOURCES: usize = 32;
-/// With more sources, the parts of those that are used least are stored again, until this many are left. So a file that
-/// grows every day has few sources, and each byte is stored again a few times at most.
-const SOURCES_AFTER: usize = 8;
+/// The most objects and small contents of which a recipe takes parts that this release writes: a reader has all of them
+/// open, or in memory.
+const SOURCES: Bound = Bound { most: 31, after: 8 };
+/// The same of long packed contents, of which a reader has only a table in memory.
+const FRAMED_SOURCES: Bound = Bound { most: 191, after: 128 };
+/// The most pieces in which the rest is packed. A longer one is an object.
+pub(super) const REST_PIECES: usize = 32;
+const _: () = assert!(SOURCES.most + FRAMED_SOURCES.most + REST_PIECES <= MAX_SOURCES);
+/// The most pieces of a plan. A piece of the rest may become two extents.
+const MAX_PIECES: usize = MAX_EXTENTS - REST_PIECES;
 /// A shorter part is stored again: its extent would need nearly as much space, and a read of its own.
 const MIN_PART: u64 = 512;
 /// The size of the blocks that file systems share between files.
@@ -22,6 +27,13 @@ const MIN_USE: u64 = 8;
 /// What a content may keep in the store for it to be composed, in multiples of its own size. Without this bound, a file
 /// of which a little changes every day would after a while need objects that hardly any of it is in.
 const MAX_KEPT: u64 = 2;
+
+/// How many sources a recipe has. With more, the parts of those that are used least are stored again, until `after` are
+/// left. So a file that grows every day has few sources, and each byte is stored again a few times at most.
+struct Bound {
+    most: usize,
+    after: usize,
+}
 
 /// Bytes of the new file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,11 +58,12 @@ impl Plan {
         let mut plan = Plan { size, pieces: pieces(size, matches, base) };
         plan.drop_short_parts();
         plan.drop_wasteful_sources(base);
-        plan.drop_surplus_sources();
+        plan.drop_surplus_sources(base, false, &SOURCES);
+        plan.drop_surplus_sources(base, true, &FRAMED_SOURCES);
         plan.align_long_parts();
         let kept: u64 = plan.used().keys().map(|source| base.sources[*source as usize].size).sum();
         let is_worth = plan.stored_again() <= size / 2 && kept + plan.stored_again() <= MAX_KEPT * size;
-        (is_worth && plan.pieces.len() <= MAX_EXTENTS).then_some(plan)
+        (is_worth && plan.pieces.len() <= MAX_PIECES).then_some(plan)
     }
 
     /// The pieces whose bytes are stored.
@@ -63,35 +76,38 @@ impl Plan {
         self.rest().map(|piece| piece.len).sum()
     }
 
-    /// The recipe, and the sources that it takes from the earlier content. `rest` is the content that has the bytes of
-    /// [`Plan::rest`], one after another.
-    pub(super) fn recipe(&self, base: &Base, rest: Option<RecipeSource>) -> Recipe {
+    /// The recipe, and the sources that it takes from the earlier content. `rest` are the contents that have the bytes
+    /// of [`Plan::rest`], one after another.
+    pub(super) fn recipe(&self, base: &Base, rest: &[RecipeSource]) -> Recipe {
         let mut sources = Vec::new();
         let mut numbers: HashMap<u32, u32> = HashMap::new();
         let mut extents: Vec<Extent> = Vec::new();
-        let (rest_number, mut rest_at) = (u32::MAX, 0);
+        // The rest comes last. Until the number of sources before it is known, its contents are counted down.
+        let mut rest_left = rest.iter().zip((0..=u32::MAX).rev()).map(|(source, number)| (number, 0, source.size));
+        let mut rest_now = rest_left.next();
+        let mut add = |source, offset, len| match extents.last_mut() {
+            Some(last) if last.source == source && last.offset + last.len == offset => last.len += len,
+            _ => extents.push(Extent { source, offset, len }),
+        };
         for piece in &self.pieces {
-            let (source, offset) = match piece.from {
-                Some((source, offset)) => {
-                    let number = *numbers.entry(source).or_insert_with(|| {
-                        sources.push(base.sources[source as usize]);
-                        sources.len() as u32 - 1
-                    });
-                    (number, offset)
-                }
-                None => {
-                    rest_at += piece.len;
-                    (rest_number, rest_at - piece.len)
-                }
-            };
-            match extents.last_mut().filter(|last| last.source == source && last.offset + last.len == offset) {
-                Some(last) => last.len += piece.len,
-                None => extents.push(Extent { source, offset, len: piece.len }),
+            if let Some((source, offset)) = piece.from {
+                let number = *numbers.entry(source).or_insert_with(|| {
+                    sources.push(base.sources[source as usize]);
+                    sources.len() as u32 - 1
+                });
+                add(number, offset, piece.len);
+                continue;
+            }
+            let mut left = piece.len;
+            while let Some((number, at, size)) = rest_now.filter(|_| left > 0) {
+                let len = left.min(size - at);
+                add(number, at, len);
+                left -= len;
+                rest_now = if at + len < size { Some((number, at + len, size)) } else { rest_left.next() };
             }
         }
-        // The rest is the last source.
-        let last = sources.len() as u32;
-        extents.iter_mut().filter(|extent| extent.source == rest_number).for_each(|extent| extent.source = last);
+        let (first, last) = (sources.len() as u32, u32::MAX - rest.len() as u32);
+        extents.iter_mut().filter(|e| e.source > last).for_each(|e| e.source = first + (u32::MAX - e.source));
         sources.extend(rest);
         Recipe { size: self.size, sources, extents }
     }
@@ -112,7 +128,7 @@ impl Plan {
         let mut min = MIN_PART;
         loop {
             self.drop(|piece| piece.len < min);
-            if self.pieces.len() <= MAX_EXTENTS || min > self.size {
+            if self.pieces.len() <= MAX_PIECES || min > self.size {
                 return;
             }
             min *= 2;
@@ -126,16 +142,17 @@ impl Plan {
         self.drop(|piece| piece.from.is_some_and(|(source, _)| used.contains_key(&source)));
     }
 
-    fn drop_surplus_sources(&mut self) {
-        let used = self.used();
-        // One more is for the rest.
-        if used.len() < SOURCES {
+    /// Stores the parts of the sources again that are used least, if there are too many sources of this form.
+    fn drop_surplus_sources(&mut self, base: &Base, is_framed: bool, bound: &Bound) {
+        let mut by_use: Vec<(u64, u32)> = self.used().into_iter().map(|(source, bytes)| (bytes, source)).collect();
+        by_use.retain(|(_, source)| base.sources[*source as usize].is_framed() == is_framed);
+        if by_use.len() <= bound.most {
             return;
         }
-        let mut by_use: Vec<(u64, u32)> = used.into_iter().map(|(source, bytes)| (bytes, source)).collect();
         by_use.sort_unstable();
-        by_use.truncate(by_use.len() - SOURCES_AFTER);
-        self.drop(|piece| piece.from.is_some_and(|(source, _)| by_use.iter().any(|(_, dropped)| *dropped == source)));
+        by_use.truncate(by_use.len() - bound.after);
+        let dropped: HashSet<u32> = by_use.into_iter().map(|(_, source)| source).collect();
+        self.drop(|piece| piece.from.is_some_and(|(source, _)| dropped.contains(&source)));
     }
 
     /// Stores a part of a block before long parts again.

@@ -2,7 +2,11 @@
 
 use super::composed_file::{ComposedFile, OpenSource};
 use super::content_store::Objects;
+use super::damage::KnownDamage;
+use super::framed_source::{FoundAt, FramedSource};
+use super::frames::MAX_TABLE;
 use super::miss::{Miss, ReadAttempt, readable};
+use super::object_file::LargeObject;
 use super::pack::BlobKind;
 use super::pack_file::PackFile;
 use super::read::Content;
@@ -10,6 +14,7 @@ use super::recipe::{COMPOSED_MIN, Recipe, RecipeSource};
 use super::search::{Query, SearchDepth, SearchOrder};
 use crate::error::{Error, Result};
 use crate::types::{Digest, Location, PackRef};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Bytes of a recipe that are read at once. Most are shorter.
@@ -37,7 +42,7 @@ impl Objects {
     /// # Errors
     /// Damaged: there is no recipe, or none whose sources can be read. I/O.
     pub(super) fn composed(&self, digest: &Digest, size: u64, depth: SearchDepth) -> Result<ComposedFile> {
-        let mut from_pack = |file: &PackFile, _: PackRef, offset: u32, guess: u32| {
+        let mut from_pack = |file: &Arc<PackFile>, _: PackRef, offset: u32, guess: u32| {
             let recipe = read_recipe(file, digest, offset, guess)?;
             if recipe.size != size {
                 let why = format!("its recipe is for {} bytes, expected {size}", recipe.size);
@@ -57,7 +62,7 @@ impl Objects {
         if size < COMPOSED_MIN {
             return Ok(Vec::new());
         }
-        let mut from_pack = |file: &PackFile, _: PackRef, offset: u32, guess: u32| {
+        let mut from_pack = |file: &Arc<PackFile>, _: PackRef, offset: u32, guess: u32| {
             Ok(read_recipe(file, digest, offset, guess)?.sources)
         };
         let (kind, order, depth) = (BlobKind::Recipe, SearchOrder::PacksFirst, SearchDepth::Full);
@@ -79,7 +84,16 @@ impl Objects {
 
     fn open_sources(&self, digest: &Digest, recipe: Recipe, depth: SearchDepth) -> Result<ComposedFile> {
         let mut sources = Vec::with_capacity(recipe.sources.len());
-        for RecipeSource { digest, size } in &recipe.sources {
+        let mut damage = None;
+        for source @ RecipeSource { digest, size, .. } in &recipe.sources {
+            if source.is_framed() {
+                let damage = match &mut damage {
+                    Some(damage) => damage,
+                    none => none.insert(self.known_damage()?),
+                };
+                sources.push(self.framed_source(source, damage, depth)?);
+                continue;
+            }
             let mut bytes = Vec::new();
             sources.push(match self.plain_content(digest, *size, None, &mut bytes, depth)? {
                 Content::Small(()) => OpenSource::Memory(bytes),
@@ -88,6 +102,44 @@ impl Objects {
             });
         }
         Ok(ComposedFile::new(*digest, recipe, sources))
+    }
+
+    /// Opens a long packed source, of which nothing but its table is read. A copy that is on the list of known damage
+    /// is opened only if there is no other: it may be right again.
+    fn framed_source(&self, source: &RecipeSource, damage: &KnownDamage, depth: SearchDepth) -> Result<OpenSource> {
+        match self.framed_source_except(source, damage, depth) {
+            Err(e) if e.is_loss() && !damage.is_empty() => {
+                self.framed_source_except(source, &KnownDamage::default(), depth).map_err(|_| e)
+            }
+            found => found,
+        }
+    }
+
+    fn framed_source_except(
+        &self,
+        source: &RecipeSource,
+        damage: &KnownDamage,
+        depth: SearchDepth,
+    ) -> Result<OpenSource> {
+        let RecipeSource { digest, size, .. } = source;
+        let kind = BlobKind::Content;
+        let mut from_pack = |file: &Arc<PackFile>, number: PackRef, offset: u32, _: u32| {
+            let pack = self.pack_name(number);
+            if pack.is_some_and(|pack| damage.has_blob(digest, kind, &pack)) {
+                return Err(Miss::Incomplete(format!("{kind} {digest} is on the list of known damage")));
+            }
+            let table = file.read_table(digest, offset)?;
+            if table.content_length() != *size {
+                let found = table.content_length();
+                return Err(file.wrong(offset, &format!("{kind} {digest} has {found} bytes, expected {size}")));
+            }
+            let (open_packs, layout, disk) = (self.open_packs().clone(), self.layout().clone(), self.disk().clone());
+            let at = FoundAt { digest: *digest, file: file.clone(), number, pack, offset, open_packs, layout, disk };
+            Ok(OpenSource::Framed(FramedSource::new(at, table)))
+        };
+        let mut from_object = |path: PathBuf| LargeObject::open(self, path, digest, *size).map(OpenSource::File);
+        let (guess, order) = (MAX_TABLE as u32, SearchOrder::PacksFirst);
+        self.search(Query { digest, kind, hint: None, guess, order, depth }, &mut from_pack, Some(&mut from_object))
     }
 }
 

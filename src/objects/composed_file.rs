@@ -1,8 +1,10 @@
 //! Composed content: a recipe with all its sources open for reading.
 //!
-//! Packed sources are in memory and were hashed. Object files were checked by size and time when they were opened, as
+//! Small packed sources are in memory and were hashed. Of long ones, what is read is decompressed and has a checksum.
+//! Object files were checked by size and time when they were opened, as
 //! for every large file (L15). So a read of a part is as trustworthy as that of a part of an object file.
 
+use super::framed_source::{FramedSource, KeptFrames};
 use super::object_file::LargeObject;
 use super::recipe::{MAX_SOURCES, Recipe, RecipeSource};
 use crate::disk::read_full_at;
@@ -23,12 +25,14 @@ pub struct ComposedFile {
     names: Vec<RecipeSource>,
     sources: Vec<OpenSource>,
     parts: Vec<Part>,
+    kept: KeptFrames,
 }
 
 #[derive(Debug)]
 pub(super) enum OpenSource {
     Memory(Vec<u8>),
     File(LargeObject),
+    Framed(FramedSource),
 }
 
 /// Bytes of the content that follow each other in one source.
@@ -52,7 +56,7 @@ impl ComposedFile {
             part
         });
         let parts = parts.collect();
-        ComposedFile { digest, size: recipe.size, names: recipe.sources, sources, parts }
+        ComposedFile { digest, size: recipe.size, names: recipe.sources, sources, parts, kept: KeptFrames::new() }
     }
 
     /// Its size in bytes.
@@ -64,14 +68,15 @@ impl ComposedFile {
     pub fn objects(&self) -> impl Iterator<Item = &LargeObject> {
         self.sources.iter().filter_map(|source| match source {
             OpenSource::File(object) => Some(object),
-            OpenSource::Memory(_) => None,
+            OpenSource::Memory(_) | OpenSource::Framed(_) => None,
         })
     }
 
-    /// How much memory its packed sources take.
+    /// How much memory its packed sources take, at most.
     pub fn memory(&self) -> u64 {
+        let has_frames = self.sources.iter().any(|source| matches!(source, OpenSource::Framed(_)));
         let bytes = |source: &OpenSource| if let OpenSource::Memory(bytes) = source { bytes.len() as u64 } else { 0 };
-        self.sources.iter().map(bytes).sum()
+        self.sources.iter().map(bytes).sum::<u64>() + if has_frames { KeptFrames::MEMORY } else { 0 }
     }
 
     /// The object file that is the source with this number.
@@ -79,7 +84,7 @@ impl ComposedFile {
     pub(super) fn object(&self, source: usize) -> Option<&LargeObject> {
         match self.sources.get(source)? {
             OpenSource::File(object) => Some(object),
-            OpenSource::Memory(_) => None,
+            OpenSource::Memory(_) | OpenSource::Framed(_) => None,
         }
     }
 
@@ -118,6 +123,21 @@ impl ComposedFile {
         Ok(want)
     }
 
+    /// As [`ComposedFile::read_at`], with the error that says what is damaged.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn read_checked(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.read_at(buffer, offset).map_err(|e| {
+            let message = format!("cannot read the parts of {}", self.digest);
+            match e.downcast::<Error>() {
+                Ok(inside) if inside.is_loss() => Error::damaged(message).with_cause(format!("{inside:#}")),
+                Ok(inside) => inside,
+                Err(e) => Error::io_message(message).with_source(e),
+            }
+        })
+    }
+
     fn read_source(&self, part: &Part, skip: u64, out: &mut [u8]) -> io::Result<()> {
         let from = part.offset + skip;
         match self.sources.get(part.source as usize) {
@@ -127,6 +147,7 @@ impl ComposedFile {
                 out.copy_from_slice(bytes.ok_or_else(|| io::Error::other(self.cut()))?);
                 Ok(())
             }
+            Some(OpenSource::Framed(framed)) => framed.fill(out, from, part.source, &self.kept),
             Some(OpenSource::File(object)) if read_full_at(object.file(), out, from)? == out.len() => Ok(()),
             Some(OpenSource::File(_)) | None => Err(io::Error::other(self.cut())),
         }
@@ -141,7 +162,7 @@ impl ComposedFile {
         let part = self.parts.get(self.parts.partition_point(|part| part.at + part.len <= at))?;
         match self.sources.get(part.source as usize)? {
             OpenSource::File(object) => Some((object.file(), part.offset + (at - part.at), part.at + part.len - at)),
-            OpenSource::Memory(_) => None,
+            OpenSource::Memory(_) | OpenSource::Framed(_) => None,
         }
     }
 
@@ -167,9 +188,7 @@ impl ComposedFile {
     pub(super) fn verify(&self) -> Result<()> {
         let (mut hasher, mut buffer, mut at) = (Hasher::new(), vec![0; BLOCK], 0);
         while at < self.size {
-            let n = self
-                .read_at(&mut buffer, at)
-                .map_err(|e| Error::io_message(format!("cannot read the parts of {}", self.digest)).with_source(e))?;
+            let n = self.read_checked(&mut buffer, at)?;
             hasher.update(&buffer[..n]);
             at += n as u64;
         }

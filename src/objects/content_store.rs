@@ -29,7 +29,7 @@ pub struct Objects {
     table: PackTable,
     /// A forked child loads it again: its segments have locks of their own.
     index: RwLock<Option<Arc<Index>>>,
-    open_packs: OpenPacks,
+    open_packs: Arc<OpenPacks>,
     node_cache: RecentCache<Node>,
     verified_objects: VerifiedObjects,
     reported_damage: ReportedDamage,
@@ -56,7 +56,7 @@ impl Objects {
             disk,
             table: PackTable::default(),
             index: RwLock::of_process(),
-            open_packs: OpenPacks::default(),
+            open_packs: Arc::default(),
             node_cache: RecentCache::sharded(NODE_CACHE_SHARDS, NODE_CACHE_BYTES),
             verified_objects: VerifiedObjects::default(),
             reported_damage: ReportedDamage::default(),
@@ -99,7 +99,7 @@ impl Objects {
         &self.table
     }
 
-    pub(super) fn open_packs(&self) -> &OpenPacks {
+    pub(super) fn open_packs(&self) -> &Arc<OpenPacks> {
         &self.open_packs
     }
 

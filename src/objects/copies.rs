@@ -116,7 +116,7 @@ impl Copies<'_> {
     /// needed too, so a collector does not free them.
     fn has_all(&mut self, sources: &[RecipeSource]) -> Result<bool> {
         for source in sources {
-            let found = if source.is_small() {
+            let found = if source.is_packed() {
                 self.has(&source.digest, BlobKind::Content)?
             } else {
                 self.objects.has_object_of(source, &self.damage)?

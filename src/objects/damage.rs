@@ -1,6 +1,9 @@
 //! What can be wrong with stored content, and the list of what is known to be wrong.
 
 use super::pack::BlobKind;
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::layout::Layout;
 use crate::locks::Mutex;
 use crate::types::Digest;
 use std::collections::{HashMap, HashSet};
@@ -81,6 +84,16 @@ impl DamagedItem {
             DamagedItem::Blob { digest, kind: BlobKind::Content, pack } => format!("content-{digest}-{pack}"),
             DamagedItem::Blob { digest, kind: BlobKind::Node, pack } => format!("node-{digest}-{pack}"),
             DamagedItem::Blob { digest, kind: BlobKind::Recipe, pack } => format!("recipe-{digest}-{pack}"),
+        }
+    }
+
+    /// Puts it on the list of known damage. Best effort.
+    pub(super) fn list(&self, layout: &Layout, disk: &Disk) {
+        let dir = layout.damaged();
+        let path = dir.join(self.file_name());
+        if disk.create_marker(&path).is_err() && disk.create_dir(&dir).is_ok() {
+            // A store of an earlier release does not have the directory.
+            let _: Result<()> = disk.create_marker(&path);
         }
     }
 

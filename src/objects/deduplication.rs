@@ -236,7 +236,7 @@ impl Deduplication {
         }
         let Some(sources) = self.composed_of(digest, size)? else { return Ok(false) };
         self.rely_on_packs();
-        sources.iter().filter(|source| !source.is_small()).for_each(|source| self.rely_on_object(&source.digest));
+        sources.iter().filter(|source| !source.is_packed()).for_each(|source| self.rely_on_object(&source.digest));
         Ok(true)
     }
 
@@ -247,7 +247,7 @@ impl Deduplication {
 
     /// Whether the store has what a recipe takes parts of. From then on the version relies on it.
     pub(super) fn has_source(&self, source: &RecipeSource) -> Result<bool> {
-        if source.is_small() {
+        if source.is_packed() {
             let is_own = self.small(&source.digest).get(&source.digest).is_some();
             return Ok(is_own || self.find_small(&source.digest)?.is_some());
         }
@@ -260,7 +260,7 @@ impl Deduplication {
 
     /// Whether the store has what a recipe takes parts of. The version does not rely on it by this.
     pub(super) fn sees_source(&self, source: &RecipeSource) -> Result<bool> {
-        if source.is_small() {
+        if source.is_packed() {
             let is_own = self.small(&source.digest).get(&source.digest).is_some();
             return Ok(is_own || self.find(&source.digest, BlobKind::Content, |_| true)?.is_some());
         }

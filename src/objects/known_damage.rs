@@ -24,12 +24,7 @@ impl Objects {
     /// Puts something on the list. Best effort: a process that may not write to the store changes nothing.
     pub fn list_as_damaged(&self, item: DamagedItem) {
         let Some(item) = self.reported_damage().insert(item) else { return };
-        let dir = self.layout().damaged();
-        let path = dir.join(item.file_name());
-        if self.disk().create_marker(&path).is_err() && self.disk().create_dir(&dir).is_ok() {
-            // A store of an earlier release does not have the directory.
-            let _: Result<()> = self.disk().create_marker(&path);
-        }
+        item.list(self.layout(), self.disk());
     }
 
     /// Lists what the disk cannot read. Only on a local disk: there such an error is permanent, elsewhere a server may

@@ -95,9 +95,8 @@ impl ThreadWriter<'_> {
         let temp = self.writer.create_object()?;
         let mut out = SparseCopy::new(&temp);
         let mut at = 0;
-        let read = |e| Error::io_message("cannot read the parts of a composed content").with_source(e);
         let copied = hash_in_parallel(&mut |chunk| {
-            let n = composed.read_at(chunk, at).map_err(read)?;
+            let n = composed.read_checked(chunk, at)?;
             out.write(&chunk[..n])?;
             at += n as u64;
             tick(n as u64)?;

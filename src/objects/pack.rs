@@ -44,6 +44,8 @@ pub(super) enum Codec {
     Raw = 0,
     /// As one frame of Zstandard.
     Zstd = 1,
+    /// As several frames of Zstandard, after a table of them.
+    Frames = 2,
 }
 
 impl Codec {
@@ -51,6 +53,7 @@ impl Codec {
         match byte {
             0 => Some(Codec::Raw),
             1 => Some(Codec::Zstd),
+            2 => Some(Codec::Frames),
             _ => None,
         }
     }
@@ -72,7 +75,8 @@ pub(super) const MAX_PACK: u64 = 64 << 20;
 pub(super) const MAX_NODE_PACK: u64 = 1 << 30;
 /// A pack has at most this many blobs.
 pub const MAX_BLOBS: usize = 65_536;
-/// The longest blob. Content is shorter than [`SMALL_MAX`], nodes are bounded by the manifest; both are far below.
+/// The longest blob. Files' content is shorter than [`SMALL_MAX`], nodes are bounded by the manifest; both are far
+/// below. Compressed parts of files come near it.
 pub(super) const MAX_BLOB: u32 = (16 << 20) - 1;
 /// Content of this many bytes or more is a file of its own; shorter content is packed.
 pub const SMALL_MAX: u64 = 128 << 10;

@@ -2,8 +2,9 @@
 
 use super::cached_pack::CachedPack;
 use super::codec;
+use super::frames::{FrameTable, MAX_TABLE};
 use super::miss::{Miss, ReadAttempt, is_unreadable};
-use super::pack::{self, BLOB_HEADER, Blob, BlobKind, ENTRY, Footer, MAX_BLOB, PackTime, TRAILER};
+use super::pack::{self, BLOB_HEADER, Blob, BlobKind, Codec, ENTRY, Footer, MAX_BLOB, PackTime, TRAILER};
 use crate::cache::{Cache, Item};
 use crate::disk::{self, read_full_at, read_two_at};
 use crate::error::{Error, Result, show_path};
@@ -134,6 +135,20 @@ impl PackFile {
         }
         out.truncate(len);
         Ok(blob)
+    }
+
+    /// The table of content that is stored in frames. Checks the header and the table.
+    pub(super) fn read_table(&self, digest: &Digest, offset: u32) -> ReadAttempt<FrameTable> {
+        let mut bytes = vec![0; BLOB_HEADER + MAX_TABLE];
+        let n = self.read_at(&mut bytes, u64::from(offset))?;
+        let blob = Blob::from_header(&bytes[..n.min(BLOB_HEADER)], offset)
+            .filter(|blob| blob.digest == *digest && blob.kind == BlobKind::Content && blob.end() <= self.len)
+            .ok_or_else(|| self.wrong(offset, &format!("there is no header of content {digest}")))?;
+        if blob.codec != Codec::Frames {
+            return Err(self.wrong(offset, &format!("content {digest} is not stored in frames")));
+        }
+        let end = n.min(BLOB_HEADER + blob.len as usize);
+        FrameTable::parse(&bytes[BLOB_HEADER..end], blob.len).map_err(|why| self.wrong(offset, &why))
     }
 
     /// The footer, checked against the pack's name, and its offset.

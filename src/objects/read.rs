@@ -116,7 +116,7 @@ impl Objects {
     ) -> Result<Content<()>> {
         let small = size < SMALL_MAX;
         let buffer = RefCell::new(buffer);
-        let mut from_pack = |file: &PackFile, _: PackRef, offset: u32, guess: u32| {
+        let mut from_pack = |file: &Arc<PackFile>, _: PackRef, offset: u32, guess: u32| {
             let buffer = &mut *buffer.borrow_mut();
             file.read(digest, BlobKind::Content, offset, guess, buffer)?;
             check(digest, size, buffer).map_err(|why| file.wrong(offset, &why))?;
@@ -183,7 +183,7 @@ impl Objects {
     /// Damaged: missing everywhere, or wrong. I/O.
     pub fn open_large(&self, digest: &Digest, size: u64) -> Result<LargeObject> {
         // A file cannot come from a pack.
-        let mut from_pack = |_: &PackFile, _: PackRef, _: u32, _: u32| Err(Miss::Gone);
+        let mut from_pack = |_: &Arc<PackFile>, _: PackRef, _: u32, _: u32| Err(Miss::Gone);
         let mut from_object = |path: PathBuf| LargeObject::open(self, path, digest, size);
         let (order, depth) = (SearchOrder::OnlyObjects, SearchDepth::Full);
         let query = Query { digest, kind: BlobKind::Content, hint: None, guess: 0, order, depth };
@@ -224,7 +224,7 @@ impl NodeSource for Objects {
             return Ok(node);
         }
         let mut buffer = Vec::new();
-        let mut from_pack = |file: &PackFile, pack: PackRef, offset: u32, guess: u32| -> ReadAttempt<Node> {
+        let mut from_pack = |file: &Arc<PackFile>, pack: PackRef, offset: u32, guess: u32| -> ReadAttempt<Node> {
             file.read(&at.digest, BlobKind::Node, offset, guess, &mut buffer)?;
             self.counts().add_read(buffer.len());
             let (node, _) =

@@ -14,23 +14,45 @@ pub(super) const MAX_EXTENTS: usize = 1 << 16;
 const HEAD: usize = 20;
 const SOURCE: usize = 40;
 const EXTENT: usize = 20;
+/// Of a recipe whose packed sources are all small.
 const VERSION: u32 = 1;
+/// Of one with longer packed sources.
+const VERSION_PACKED: u32 = 2;
+/// This bit of the size of a source says that it is packed, whatever its size.
+const PACKED: u64 = 1 << 63;
 /// What the checksum of a recipe begins with.
 const DOMAIN: &[u8] = b"cairn-recipe-1\n";
 
-/// A content that a recipe takes parts of. It is an object file, or packed if it is small; never composed itself.
+/// A content that a recipe takes parts of. It is an object file, or packed; never composed itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecipeSource {
     /// Its digest.
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
+    /// Whether it is packed although it is long.
+    is_framed: bool,
 }
 
 impl RecipeSource {
+    /// A source that is packed if it is small, else an object.
+    pub fn new(digest: Digest, size: u64) -> RecipeSource {
+        RecipeSource { digest, size, is_framed: false }
+    }
+
+    /// A long source that is packed, in compressed frames.
+    pub(super) fn framed(digest: Digest, size: u64) -> RecipeSource {
+        RecipeSource { digest, size, is_framed: size >= SMALL_MAX }
+    }
+
     /// Whether it is packed.
-    pub fn is_small(&self) -> bool {
-        self.size < SMALL_MAX
+    pub fn is_packed(&self) -> bool {
+        self.is_framed || self.size < SMALL_MAX
+    }
+
+    /// Whether it is packed although it is long.
+    pub fn is_framed(&self) -> bool {
+        self.is_framed
     }
 }
 
@@ -56,13 +78,15 @@ impl Recipe {
     /// Its bytes in a pack, for the content with that digest.
     pub(super) fn encode(&self, digest: &Digest) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEAD + self.sources.len() * SOURCE + self.extents.len() * EXTENT + 32);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.sources.iter().any(RecipeSource::is_framed) { VERSION_PACKED } else { VERSION };
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&(self.sources.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.extents.len() as u32).to_le_bytes());
         out.extend_from_slice(&self.size.to_le_bytes());
         for source in &self.sources {
             out.extend_from_slice(&source.digest.0);
-            out.extend_from_slice(&source.size.to_le_bytes());
+            let form = if source.is_framed() { PACKED } else { 0 };
+            out.extend_from_slice(&(source.size | form).to_le_bytes());
         }
         for extent in &self.extents {
             out.extend_from_slice(&extent.source.to_le_bytes());
@@ -79,7 +103,7 @@ impl Recipe {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn parse(bytes: &[u8], digest: &Digest) -> Result<Recipe, String> {
-        if bytes.len() < HEAD + 32 || u32_at(bytes, 0) != VERSION {
+        if bytes.len() < HEAD + 32 || !(VERSION..=VERSION_PACKED).contains(&u32_at(bytes, 0)) {
             return Err(format!("the recipe of {digest} is too short, or of an unknown version"));
         }
         let (sources, extents) = (u32_at(bytes, 4) as usize, u32_at(bytes, 8) as usize);
@@ -93,7 +117,14 @@ impl Recipe {
         if checksum(digest, &bytes[..end]) != digest_at(bytes, end) {
             return Err(format!("the recipe of {digest} differs from its checksum"));
         }
-        let source = |at: usize| RecipeSource { digest: digest_at(bytes, at), size: u64_at(bytes, at + 32) };
+        let packed = if u32_at(bytes, 0) == VERSION_PACKED { PACKED } else { 0 };
+        let source = |at: usize| {
+            let (digest, size) = (digest_at(bytes, at), u64_at(bytes, at + 32));
+            match size & packed {
+                0 => RecipeSource::new(digest, size),
+                _ => RecipeSource::framed(digest, size & !packed),
+            }
+        };
         let extent = |at: usize| Extent {
             source: u32_at(bytes, at),
             offset: u64_at(bytes, at + 4),
@@ -135,7 +166,7 @@ mod tests {
     use super::*;
 
     fn example() -> (Recipe, Digest) {
-        let source = |bytes: &[u8], size| RecipeSource { digest: Digest::of(bytes), size };
+        let source = |bytes: &[u8], size| RecipeSource::new(Digest::of(bytes), size);
         let recipe = Recipe {
             size: 30,
             sources: vec![source(b"a", 100), source(b"b", 10)],
@@ -152,6 +183,19 @@ mod tests {
     fn a_recipe_is_read_as_it_was_written() {
         let (recipe, digest) = example();
         assert_eq!(Recipe::parse(&recipe.encode(&digest), &digest).unwrap(), recipe);
+    }
+
+    #[test]
+    fn a_recipe_says_which_long_sources_are_packed_and_only_then_it_has_the_second_version() {
+        let (mut recipe, digest) = example();
+        assert_eq!(recipe.encode(&digest)[0], 1);
+        recipe.sources[0] = RecipeSource::framed(recipe.sources[0].digest, 1 << 20);
+        let bytes = recipe.encode(&digest);
+        assert_eq!(bytes[0], 2);
+        let read = Recipe::parse(&bytes, &digest).unwrap();
+        assert_eq!(read, recipe);
+        assert!(read.sources[0].is_packed() && read.sources[0].size == 1 << 20);
+        assert!(!RecipeSource::new(digest, 1 << 20).is_packed() && RecipeSource::new(digest, 1 << 10).is_packed());
     }
 
     #[test]

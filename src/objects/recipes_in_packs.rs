@@ -239,7 +239,7 @@ impl Objects {
 
     /// Those of these sources that are packed, and are in a pack in place by its footer.
     fn packed_in_place<'a>(&self, sources: impl Iterator<Item = &'a RecipeSource>) -> Result<HashSet<Digest>> {
-        let small: HashSet<Digest> = sources.filter(|source| source.is_small()).map(|source| source.digest).collect();
+        let small: HashSet<Digest> = sources.filter(|source| source.is_packed()).map(|source| source.digest).collect();
         if small.is_empty() { Ok(small) } else { self.in_packs_in_place(&small) }
     }
 
@@ -247,7 +247,7 @@ impl Objects {
     /// damaged.
     fn are_in_place(&self, sources: &[RecipeSource], packed: &HashSet<Digest>, damage: &KnownDamage) -> Result<bool> {
         for source in sources {
-            let is_there = match source.is_small() {
+            let is_there = match source.is_packed() {
                 true => packed.contains(&source.digest),
                 false => self.has_object_of(source, damage)?,
             };

@@ -54,7 +54,7 @@ pub enum SearchDepth {
 }
 
 /// Reads it from a pack. Gets the pack, its number, the offset and the probable length.
-pub(super) type FromPack<'a, T> = &'a mut dyn FnMut(&PackFile, PackRef, u32, u32) -> ReadAttempt<T>;
+pub(super) type FromPack<'a, T> = &'a mut dyn FnMut(&Arc<PackFile>, PackRef, u32, u32) -> ReadAttempt<T>;
 /// Reads it from an object file; `None` if it cannot be one.
 pub(super) type FromObject<'a, T> = Option<&'a mut dyn FnMut(PathBuf) -> ReadAttempt<T>>;
 

@@ -26,7 +26,7 @@ pub struct ThreadWriter<'a> {
     pub(super) writer: &'a ObjectWriter,
     pack: Option<PackWriter>,
     /// `None`: blobs are stored as they are.
-    compressor: Option<BlobCompressor>,
+    pub(super) compressor: Option<BlobCompressor>,
     /// Buffer for copying.
     pub(super) chunk: Vec<u8>,
     /// The pack checked last, if it is in place and nothing in the store is known to be damaged.
@@ -99,7 +99,7 @@ impl ThreadWriter<'_> {
     }
 
     /// Where small content lay in a pack before this writer.
-    fn find_small(&mut self, digest: &Digest) -> Result<Option<Location>> {
+    pub(super) fn find_small(&mut self, digest: &Digest) -> Result<Option<Location>> {
         if let Some(place) = self.recent.find(digest) {
             return Ok(Some(place));
         }
@@ -147,15 +147,13 @@ impl ThreadWriter<'_> {
     /// Appends a blob to the open pack, compressed if that is worth it.
     pub(super) fn append(&mut self, digest: Digest, kind: BlobKind, bytes: &[u8]) -> Result<Location> {
         let stored = StoredBytes::by(&mut self.compressor, bytes);
-        let len = stored.bytes.len();
-        if let Some(full) = self.pack.take_if(|p| !p.has_room_for(len) || p.age() >= CHECKPOINT_INTERVAL) {
-            self.writer.close_pack(full)?;
-        }
-        let pack = match &mut self.pack {
-            Some(pack) => pack,
-            none => none.insert(self.writer.open_pack_for(len)?),
-        };
-        pack.append(digest, kind, stored)
+        append(self.writer, &mut self.pack, digest, kind, stored)
+    }
+
+    /// As [`ThreadWriter::append`], for long bytes, which are compressed so that a part of them can be read.
+    pub(super) fn append_framed(&mut self, digest: Digest, kind: BlobKind, bytes: &[u8]) -> Result<Location> {
+        let stored = self.compressor.as_mut().and_then(|compressor| compressor.framed(bytes));
+        append(self.writer, &mut self.pack, digest, kind, stored.unwrap_or(StoredBytes::raw(bytes)))
     }
 
     /// The directory of the token, for temporary files.
@@ -177,4 +175,23 @@ impl Drop for ThreadWriter<'_> {
     fn drop(&mut self) {
         self.writer.return_pack(self.pack.take());
     }
+}
+
+/// Appends a blob to the open pack of a thread, or to a new one.
+fn append(
+    writer: &ObjectWriter,
+    open: &mut Option<PackWriter>,
+    digest: Digest,
+    kind: BlobKind,
+    stored: StoredBytes<'_>,
+) -> Result<Location> {
+    let len = stored.bytes.len();
+    if let Some(full) = open.take_if(|p| !p.has_room_for(len) || p.age() >= CHECKPOINT_INTERVAL) {
+        writer.close_pack(full)?;
+    }
+    let pack = match open {
+        Some(pack) => pack,
+        none => none.insert(writer.open_pack_for(len)?),
+    };
+    pack.append(digest, kind, stored)
 }

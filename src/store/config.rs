@@ -31,12 +31,17 @@ pub const COMPOSED_FILES: &str = "composed-files";
 /// cannot read that content.
 pub const COMPRESSED_CONTENT: &str = "compressed-content";
 
+/// An incompatible feature: parts of composed content may be packed and compressed although they are long. Releases
+/// that do not know it cannot read them.
+pub const COMPRESSED_PARTS: &str = "compressed-parts";
+
 /// The features of each list that this release knows.
 const KNOWN_COMPATIBLE: [&str; 1] = [RESTORED_VERSIONS];
 const KNOWN_READ_ONLY: [&str; 0] = [];
-const KNOWN_INCOMPATIBLE: [&str; 2] = [COMPOSED_FILES, COMPRESSED_CONTENT];
+const KNOWN_INCOMPATIBLE: [&str; 3] = [COMPOSED_FILES, COMPRESSED_CONTENT, COMPRESSED_PARTS];
 /// The features that a collector takes into account, of those that a store can get when it is made already.
-pub(crate) const KNOWN_TO_COLLECTORS: [&str; 3] = [RESTORED_VERSIONS, COMPOSED_FILES, COMPRESSED_CONTENT];
+pub(crate) const KNOWN_TO_COLLECTORS: [&str; 4] =
+    [RESTORED_VERSIONS, COMPOSED_FILES, COMPRESSED_CONTENT, COMPRESSED_PARTS];
 
 /// Whether a store's writers compress small content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

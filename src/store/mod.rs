@@ -6,7 +6,7 @@ mod client_cache;
 mod config;
 mod init;
 
-pub(crate) use config::{COMPOSED_FILES, KNOWN_TO_COLLECTORS};
+pub(crate) use config::{COMPOSED_FILES, COMPRESSED_PARTS, KNOWN_TO_COLLECTORS};
 pub use config::{COMPRESSED_CONTENT, Compression, Config, DEFAULT_CACHE_BOUND, FORMAT, Features, RESTORED_VERSIONS};
 pub use init::InitOptions;
 pub(crate) use init::group_id;
@@ -254,12 +254,12 @@ impl Store {
         self.add_feature("compatible", feature)
     }
 
-    /// Makes sure that the store is one that may have composed content.
+    /// Adds a feature without which no release may open the store, unless the store has it.
     ///
     /// # Errors
     /// Damaged; I/O.
-    pub(crate) fn add_composed_files(&self) -> Result<()> {
-        self.add_feature("incompatible", COMPOSED_FILES)
+    pub(crate) fn add_incompatible_feature(&self, feature: &str) -> Result<()> {
+        self.add_feature("incompatible", feature)
     }
 
     /// Whether the store may have composed content, by its configuration as it is now.
@@ -293,7 +293,7 @@ impl Store {
         if self.config_now()?.compression() == Compression::Auto {
             return Ok(Vec::new());
         }
-        self.add_feature("incompatible", COMPRESSED_CONTENT)?;
+        self.add_incompatible_feature(COMPRESSED_CONTENT)?;
         Ok(vec![COMPRESSED_CONTENT.to_owned()])
     }
 

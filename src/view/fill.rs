@@ -247,7 +247,7 @@ impl<'a> Fill<'a> {
         buffer: &mut Vec<u8>,
     ) -> Result<u64> {
         buffer.resize(len, 0);
-        let n = composed.read_at(buffer, at).map_err(|e| Error::io("read parts of content for", to.path(), e))?;
+        let n = composed.read_checked(buffer, at)?;
         to.write_at(&buffer[..n], at)?;
         Ok(n as u64)
     }

@@ -167,12 +167,14 @@ fn a_put_that_compresses_files_killed_or_failed_at_every_step_loses_nothing_and_
 fn a_put_that_composes_files_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
     let from = start();
     let old = random_bytes(5, 1_200_000);
-    make_tree(&from.path("one"), &[("x", &old), ("y", &old[..1_100_000])]);
+    let other = random_bytes(7, 1_060_000);
+    make_tree(&from.path("one"), &[("x", &old), ("y", &old[..1_100_000]), ("z", &other)]);
     from.ok(&["put", "a", "one"]);
     let (mut x, mut y) = (old.clone(), old[..1_100_000].to_vec());
     x.extend(random_bytes(6, 200_000)); // the rest is an object
     y.splice(500..500, *b"inserted"); // the rest is packed
-    make_tree(&from.path("two"), &[("x", &x), ("y", &y)]);
+    let z = [&other[..], &b"a line of text".repeat(10_000)].concat(); // the rest is packed in compressed frames
+    make_tree(&from.path("two"), &[("x", &x), ("y", &y), ("z", &z)]);
     let steps = sweep(&from, &["put", "a", "two"], &[0], |test_store, acknowledged| {
         same(test_store, "a:v1", "one");
         match numbers(test_store).len() {
@@ -181,8 +183,10 @@ fn a_put_that_composes_files_killed_or_failed_at_every_step_loses_nothing_and_su
             n => panic!("{n} versions of three puts: {:?}", numbers(test_store)),
         }
         let objects = crate::support::files(&test_store.store_path().join("objects"));
-        let bytes: u64 = objects.iter().map(|path| std::fs::metadata(path).unwrap().len()).sum();
-        assert!(bytes < 4_000_000, "the large files are not stored twice: {bytes}");
+        let sizes: Vec<u64> = objects.iter().map(|path| std::fs::metadata(path).unwrap().len()).collect();
+        // A put that is killed before the index knows its pack may leave packed parts that the next one does not find.
+        assert!(!sizes.contains(&(x.len() as u64)), "a file whose rest is an object is never stored whole: {sizes:?}");
+        assert!(sizes.iter().sum::<u64>() < 6_300_000, "the large files are not stored twice: {sizes:?}");
     });
     println!("composing put: {steps} steps, each killed and failed");
     assert!(steps > 20);
@@ -194,6 +198,9 @@ fn a_collection_of_composed_files_killed_or_failed_at_every_step_keeps_what_they
     let mut bytes = random_bytes(5, 1_200_000);
     for i in 0..10 {
         bytes.splice(i * 5000..i * 5000, random_bytes(i as u64, 100));
+        if i % 4 == 2 {
+            bytes.extend(format!("day {i}\n").repeat(20_000).into_bytes()); // packed in compressed frames
+        }
         make_tree(&from.path("two"), &[("x", &bytes)]);
         from.ok(&["put", "a", "two"]);
     }

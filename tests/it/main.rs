@@ -10,6 +10,7 @@ mod catalog_storm;
 mod cli;
 mod composed;
 mod composed_mounts;
+mod composed_parts;
 mod compression;
 mod crafted_stores;
 mod damage;

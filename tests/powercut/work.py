@@ -48,7 +48,9 @@ def grown(chain, step):
     for i in range(1, int(step) + 1):
         r = random.Random(f"grown {chain} {i}")
         at = r.randrange(len(data))
-        if i % 3 == 0:
+        if i % 6 == 1:  # long lines of text: they are packed, in compressed frames
+            data[at:at] = b"".join(b"%d: %08x\n" % (n, r.getrandbits(32)) for n in range(r.randint(10_000, 20_000)))
+        elif i % 3 == 0:
             data += r.randbytes(r.randint(1000, 300_000))
         elif i % 3 == 1:
             data[at:at] = r.randbytes(r.randint(1, 200_000))

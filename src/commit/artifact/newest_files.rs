@@ -10,7 +10,7 @@ use crate::ingest::EarlierFiles;
 use crate::lock::{self, LockRecord};
 use crate::manifest::{Entry, Tree};
 use crate::objects::Earlier;
-use crate::store::{COMPOSED_FILES, Store};
+use crate::store::{COMPOSED_FILES, COMPRESSED_PARTS, Store};
 use crate::types::{ArtifactName, RelPath};
 use std::sync::OnceLock;
 
@@ -21,11 +21,13 @@ pub(super) struct NewestFiles<'a> {
     /// Its tree, and when it was made.
     newest: OnceLock<Option<(Tree, i64)>>,
     may_compose: OnceLock<bool>,
+    may_pack_parts: OnceLock<bool>,
 }
 
 impl NewestFiles<'_> {
     pub(super) fn new<'a>(store: &'a Store, name: &'a ArtifactName) -> NewestFiles<'a> {
-        NewestFiles { store, name, newest: OnceLock::new(), may_compose: OnceLock::new() }
+        let (may_compose, may_pack_parts) = (OnceLock::new(), OnceLock::new());
+        NewestFiles { store, name, newest: OnceLock::new(), may_compose, may_pack_parts }
     }
 
     /// The tree of the newest version, and when it was made.
@@ -38,14 +40,23 @@ impl NewestFiles<'_> {
         self.newest.get_or_init(read).as_ref()
     }
 
+    /// Whether this writer may use a feature, which is found out once.
+    fn may(&self, known: &OnceLock<bool>, feature: &str) -> Result<bool> {
+        if let Some(known) = known.get() {
+            return Ok(*known);
+        }
+        let may = self.prepare_store(feature)?;
+        Ok(*known.get_or_init(|| may))
+    }
+
     /// The store gets the feature that keeps older releases from opening it. A collector of such a release that began
     /// before may still be at work: it would free what recipes name.
-    fn prepare_store(&self) -> Result<bool> {
-        match self.store.add_composed_files() {
+    fn prepare_store(&self, feature: &str) -> Result<bool> {
+        match self.store.add_incompatible_feature(feature) {
             Err(e) if matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) => return Ok(false),
             added => added?,
         }
-        let knows = |lock: &LockRecord| lock.features.iter().any(|feature| feature == COMPOSED_FILES);
+        let knows = |lock: &LockRecord| lock.features.iter().any(|known| known == feature);
         Ok(lock::live(self.store, |lock| lock.purpose == "gc" && !knows(lock))?.is_empty())
     }
 }
@@ -64,10 +75,10 @@ impl EarlierFiles for NewestFiles<'_> {
     }
 
     fn may_compose(&self) -> Result<bool> {
-        if let Some(known) = self.may_compose.get() {
-            return Ok(*known);
-        }
-        let may = self.prepare_store()?;
-        Ok(*self.may_compose.get_or_init(|| may))
+        self.may(&self.may_compose, COMPOSED_FILES)
+    }
+
+    fn may_pack_parts(&self) -> Result<bool> {
+        self.may(&self.may_pack_parts, COMPRESSED_PARTS)
     }
 }

@@ -161,13 +161,16 @@ fn craft_pack(store: &Path, target: &Target, mut bytes: Vec<u8>, dice: &mut Dice
         _ if len > 0 => {
             let at = poke(&mut bytes, offset + 40, offset + 40 + len, dice);
             let body = &bytes[offset + 40..offset + 40 + len];
-            let hashed = if bytes[entry + 40] == 2 {
-                let n = (u32::from_le_bytes(body[..4].try_into().unwrap()) as usize).min(len - 4);
-                Digest::of(&[b"cairn-node-1\n", &body[4..4 + n]].concat())
-            } else {
-                Digest::of(body)
+            let (kind, codec) = (bytes[entry + 40], bytes[entry + 41]);
+            let hashed = match (kind, codec) {
+                (2, _) => {
+                    let n = (u32::from_le_bytes(body[..4].try_into().unwrap()) as usize).min(len - 4);
+                    Digest::of(&[b"cairn-node-1\n", &body[4..4 + n]].concat())
+                }
+                _ => Digest::of(body),
             };
-            if dice.roll(2) == 0 {
+            let is_signed_inside = sign_inside(&mut bytes, offset, len, (kind, codec));
+            if !is_signed_inside && dice.roll(2) == 0 {
                 bytes[offset..offset + 32].copy_from_slice(&hashed.0);
                 bytes[entry..entry + 32].copy_from_slice(&hashed.0);
             }
@@ -191,6 +194,28 @@ fn craft_pack(store: &Path, target: &Target, mut bytes: Vec<u8>, dice: &mut Dice
         }
     }
     effects.done.push(format!("{} is made anew: {done} of {}", target.at, bytes.len()));
+}
+
+/// Gives a recipe, or a table of compressed frames, the checksum that is right for it now.
+fn sign_inside(bytes: &mut [u8], offset: usize, len: usize, (kind, codec): (u8, u8)) -> bool {
+    let digest = bytes[offset..offset + 32].to_vec();
+    let body = &mut bytes[offset + 40..offset + 40 + len];
+    match (kind, codec) {
+        (3, 0) if len > 32 => {
+            let sum = Digest::of(&[b"cairn-recipe-1\n", &digest[..], &body[..len - 32]].concat());
+            body[len - 32..].copy_from_slice(&sum.0);
+            true
+        }
+        (1, 2) if len > 20 => {
+            let end = u32::from_le_bytes(body[4..8].try_into().unwrap()) as usize;
+            if (12..=len).contains(&end) {
+                let sum = Digest::of(&body[..end]);
+                body[end..(end + 8).min(len)].copy_from_slice(&sum.0[..8.min(len - end)]);
+            }
+            true
+        }
+        _ => false,
+    }
 }
 
 /// An index run, with a right header and name.

@@ -15,7 +15,8 @@
 //!   go.
 //!
 //! A fault prints its seed, what was done to the store, and by which command it was seen. `CAIRN_FUZZ_SEED=N
-//! CAIRN_FUZZ_ROUNDS=1` runs one seed alone. Each seed that found a fault goes to `KEPT`.
+//! CAIRN_FUZZ_ROUNDS=1` runs one seed alone. Each seed that found a fault goes to `KEPT`, or, from
+//! [`FIRST_WITH_PARTS`] on, to `KEPT_WITH_PARTS`: the rounds of those begin with a store that has composed files, too.
 
 mod crafted;
 mod mutations;
@@ -42,6 +43,12 @@ use std::time::{Duration, Instant};
 /// Seeds that found a fault, which is mended.
 const KEPT: &[u64] = &[29, 32, 41, 77, 205, 286, 311, 541, 1052, 1191, 1362, 901874];
 
+/// The rounds of seeds from this one on begin with a store that has composed files.
+const FIRST_WITH_PARTS: u64 = 2_000_000;
+
+/// As [`KEPT`], of these.
+const KEPT_WITH_PARTS: &[u64] = &[];
+
 /// Rounds in the suite, in addition to the kept seeds.
 const FEW: u64 = 12;
 
@@ -59,6 +66,29 @@ struct Template {
     dir: tempfile::TempDir,
     versions: BTreeMap<String, Snapshot>,
     outside: Snapshot,
+    has_parts: bool,
+}
+
+/// The directories with what is put. Nothing in them may change.
+const SOURCES: [&str; 8] = ["one", "two", "three", "four", "grown0", "grown1", "grown2", "grown3"];
+
+/// A file that grows: its parts are an object, a small packed one, and a long one that is compressed.
+fn grown(steps: usize) -> Vec<u8> {
+    let lines =
+        |from: u32, to: u32| (from..to).flat_map(|i| format!("{i}: {}\n", i.wrapping_mul(i) % 9973).into_bytes());
+    let mut out = random_bytes(21, 700_000);
+    out.extend(lines(0, 50_000));
+    if steps > 0 {
+        out.extend(lines(100_000, 120_000));
+    }
+    if steps > 1 {
+        out.splice(600_000..600_000, random_bytes(22, 3000));
+        out.extend(random_bytes(23, 140_000));
+    }
+    if steps > 2 {
+        out.splice(1_300_000..1_300_000, lines(200_000, 215_000));
+    }
+    out
 }
 
 /// A command on the store below `dir`.
@@ -74,7 +104,7 @@ fn cairn(dir: &Path, args: &[&str]) -> Command {
 }
 
 impl Template {
-    fn new() -> Template {
+    fn new(has_parts: bool) -> Template {
         let dir = memory_dir();
         let root = dir.path();
         let large = random_bytes(7, 140_000);
@@ -132,26 +162,39 @@ impl Template {
             let output = cairn(root, args).output().unwrap();
             assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
         }
+        for steps in (0..4).filter(|_| has_parts) {
+            let source = format!("grown{steps}");
+            make_tree(&root.join(&source), &[("g", &grown(steps))]);
+            if steps < 3 {
+                let output = cairn(root, &["put", "g", &source]).output().unwrap();
+                assert!(output.status.success(), "{}", text(&output.stderr));
+            }
+        }
         let mut versions = BTreeMap::new();
-        for version in ["a:v0", "a:v1", "a:v3", "a:v4", "a:v5", "b:v0", "c:v0"] {
+        let all = ["a:v0", "a:v1", "a:v3", "a:v4", "a:v5", "b:v0", "c:v0", "g:v0", "g:v1", "g:v2"];
+        for version in &all[..if has_parts { 10 } else { 7 }] {
             let output = cairn(root, &["get", version, "known"]).output().unwrap();
             if output.status.code() == Some(6) {
                 continue;
             }
             assert!(output.status.success(), "{version}: {}", text(&output.stderr));
-            versions.insert(version.to_owned(), snapshot(&root.join("known")));
+            versions.insert((*version).to_owned(), snapshot(&root.join("known")));
             std::fs::remove_dir_all(root.join("known")).unwrap();
         }
         assert!(versions.len() >= 6, "{:?}", versions.keys());
         let outside = outside(root);
-        Template { dir, versions, outside }
+        if has_parts {
+            let config = std::fs::read_to_string(root.join("store/cairn.json")).unwrap();
+            assert!(config.contains("compressed-parts"), "g:v1 has such a part: {config}");
+        }
+        Template { dir, versions, outside, has_parts }
     }
 }
 
 /// All that no command may change.
 fn outside(dir: &Path) -> Snapshot {
     let mut out = Snapshot::new();
-    for name in ["sentinel", "one", "two", "three", "four"] {
+    for name in ["sentinel"].into_iter().chain(SOURCES).filter(|name| dir.join(name).exists()) {
         for (path, value) in snapshot(&dir.join(name)) {
             let at = dir.join(name).join(OsStr::from_bytes(&path));
             let meta = std::fs::symlink_metadata(at).unwrap();
@@ -225,11 +268,14 @@ fn store_fuzz_damaged_stores_give_right_bytes_or_errors_and_change_nothing_else(
     };
     let (rounds, seconds) = (number("CAIRN_FUZZ_ROUNDS"), number("CAIRN_FUZZ_SECONDS"));
     let long = rounds.is_some() || seconds.is_some();
-    let begin = number("CAIRN_FUZZ_SEED").unwrap_or(1);
+    let begin = number("CAIRN_FUZZ_SEED").unwrap_or(if long { FIRST_WITH_PARTS } else { 1 });
     let end = if seconds.is_some() { rounds.unwrap_or(u64::MAX) } else { rounds.unwrap_or(FEW) };
     let until = seconds.map(|s| Instant::now() + Duration::from_secs(s));
-    let kept: &[u64] = if long { &[] } else { KEPT };
-    let template = Template::new();
+    // The suite runs the first seeds of both.
+    let first = (1..=FEW).chain(FIRST_WITH_PARTS..FIRST_WITH_PARTS + FEW);
+    let kept: Vec<u64> = KEPT.iter().chain(KEPT_WITH_PARTS).copied().chain(first).filter(|_| !long).collect();
+    let end = if long { end } else { 0 };
+    let (plain, with_parts) = (Template::new(false), Template::new(true));
     let (next, commands, clean) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let found = Mutex::new(Vec::new());
     std::thread::scope(|s| {
@@ -242,7 +288,8 @@ fn store_fuzz_damaged_stores_give_right_bytes_or_errors_and_change_nothing_else(
                         return;
                     }
                     let seed = kept.get(i as usize).copied().unwrap_or_else(|| begin + (i - kept.len() as u64));
-                    let (faults, effects, ran) = round(&template, seed);
+                    let template = if seed < FIRST_WITH_PARTS { &plain } else { &with_parts };
+                    let (faults, effects, ran) = round(template, seed);
                     commands.fetch_add(ran, Ordering::Relaxed);
                     if faults.is_empty() {
                         clean.fetch_add(1, Ordering::Relaxed);
@@ -267,7 +314,7 @@ fn store_fuzz_damaged_stores_give_right_bytes_or_errors_and_change_nothing_else(
 
 #[test]
 fn no_command_writes_behind_a_symlink_in_the_place_of_a_directory_of_the_store() {
-    let template = Template::new();
+    let template = Template::new(false);
     let store = template.dir.path().join("store");
     let dirs: Vec<PathBuf> = walkdir::WalkDir::new(&store)
         .min_depth(1)

@@ -168,8 +168,8 @@ impl Round<'_> {
         let dir = self.dir.path().to_path_buf();
         let at = dir.join("mnt");
         std::fs::create_dir_all(&at).unwrap();
-        let versions = ["a:v0", "a:v1", "a:v4", "c:v0"];
-        let version = versions[self.dice.pick(versions.len())];
+        let versions = ["a:v0", "a:v1", "a:v4", "c:v0", "g:v1", "g:v2"];
+        let version = versions[self.dice.pick(if self.template.has_parts { 6 } else { 4 })];
         let whole = self.dice.roll(3) == 0;
         let args: Vec<&str> = if whole { vec!["mount", "mnt", "--no-stage"] } else { vec!["mount", "mnt", version] };
         let ended = self.run(&args);
@@ -216,7 +216,20 @@ impl Round<'_> {
         let versions: Vec<String> = self.template.versions.keys().cloned().collect();
         let version = versions[self.dice.pick(versions.len())].clone();
         let v = version.as_str();
-        match self.dice.roll(30) {
+        let grown = if self.template.has_parts { ["g:v0", "g:v1", "g:v2"][self.dice.pick(3)] } else { "" };
+        // A third of the commands concern composed files, if there are any.
+        match self.dice.roll(if self.template.has_parts { 45 } else { 30 }) {
+            30..=32 => self.cat(grown, "g"),
+            33..=35 => self.get(grown, false),
+            36 => drop(self.run(&["put", "g", "grown3"])),
+            37 => drop(self.run(&["put", "g", "grown0", "--new-version"])),
+            38 => drop(self.run(&["patch", "g", "grown3"])),
+            39 => drop(self.run(&["rm", "g:v0", "--force"])),
+            40 => drop(self.run(&["gc", "--min-age", "0"])),
+            41 => drop(self.run(&["copy", "g:v2", "copied"])),
+            42 => drop(self.run(&["verify", "g:v2"])),
+            43 => drop(self.run(&["du", "g"])),
+            44 => drop(self.run(&["verify", "--repair"])),
             0 => drop(self.run(&["list"])),
             1 => drop(self.run(&["list", "a"])),
             2 => drop(self.run(&["show", v])),
@@ -277,6 +290,11 @@ impl Round<'_> {
         let put = ["one", "two", "four"][self.dice.pick(3)];
         self.put("a", put, HEALS);
         self.put("fresh", put, HEALS);
+        if self.template.has_parts {
+            let put = ["grown1", "grown2", "grown3"][self.dice.pick(3)];
+            self.put("g", put, HEALS);
+            self.put("fresh", put, HEALS);
+        }
         for _ in 0..2 + self.dice.roll(3) {
             self.any();
         }
@@ -289,22 +307,10 @@ impl Round<'_> {
         }
         for entry in std::fs::read_dir(self.dir.path()).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            let known = [
-                "store",
-                "cache",
-                "one",
-                "two",
-                "three",
-                "four",
-                "sentinel",
-                "sentinel-moved",
-                "sentinel-copy",
-                "mnt",
-                ".out",
-                ".err",
-            ];
+            let known = ["store", "cache", "sentinel", "sentinel-moved", "sentinel-copy", "mnt", ".out", ".err"];
             // What a failed get has written is kept for its repetition.
-            if !known.contains(&name.as_str()) && !name.starts_with(".out.cairn-") {
+            if !known.contains(&name.as_str()) && !SOURCES.contains(&name.as_str()) && !name.starts_with(".out.cairn-")
+            {
                 self.fault(format!("{name} is left next to the store"));
             }
         }
@@ -353,7 +359,7 @@ pub(super) fn difference(wanted: Option<&Snapshot>, found: &Snapshot) -> String 
 /// One round; its faults, what was done, and how many commands ran.
 pub(super) fn round(template: &Template, seed: u64) -> (Vec<String>, Effects, u64) {
     let dir = memory_dir();
-    for name in ["store", "cache", "one", "two", "three", "four", "sentinel"] {
+    for name in ["store", "cache", "sentinel"].into_iter().chain(SOURCES) {
         let from = template.dir.path().join(name);
         // Where files' times prove nothing, as in memory, there is no stat cache.
         if from.exists() {

@@ -1,35 +1,37 @@
 #!/bin/bash
 # What a directory takes in a store, and how long storing and reading it takes: cairn with and without compression,
-# restic and borg, one after another, each into an empty store on the disk of WORK.
+# restic and borg, one after another, each into an empty store on the disk of WORK. Seconds, and those of processors,
+# which other programs on the machine hardly change. What is read is written to OUT, in memory: ext4 without a journal
+# creates files slowly for minutes after many were removed, which a row would suffer from the one before.
 #
-#   benches/compression.sh DIR [WORK]     CAIRN=target/release/cairn, BEFORE=an earlier release of it, ROUNDS=1
+#   benches/compression.sh DIR [WORK [OUT]]   CAIRN=target/release/cairn, BEFORE=an earlier release of it, ROUNDS=1
 set -eu
 dir=$(realpath "$1")
 work=$(mktemp -d "${2:-${TMPDIR:-/tmp}}/compression-XXXXXX")
-trap 'rm -rf "$work"' EXIT
+out=$(mktemp -d "${3:-/dev/shm}/compression-XXXXXX")
+trap 'rm -rf "$work" "$out"' EXIT
 cairn=$(realpath "${CAIRN:-target/release/cairn}")
 before=${BEFORE:+$(realpath "$BEFORE")}
 # The times of the files are not remembered from one round to the next.
 export CAIRN_STAT_CACHE=off RESTIC_PASSWORD=x RESTIC_CACHE_DIR=$work/restic-cache BORG_BASE_DIR=$work/borg-base
 export BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes
 
-# time_of COMMAND…: its wall-clock seconds
+# time_of COMMAND…: its wall-clock seconds, and those of processors
 time_of() {
-  local start
-  start=$(date +%s.%N)
-  "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-  echo "$(date +%s.%N) $start" | awk '{ printf "%.2f", $1 - $2 }'
+  local TIMEFORMAT='%R %U %S'
+  { time "$@" >"$work/log" 2>&1 || { cat "$work/log" >&4; exit 1; } } 4>&2 2>"$work/time"
+  awk '{ printf "%.2f | %.2f", $1, $2 + $3 }' "$work/time"
 }
 
 row() { # row NAME INIT STORE GET, each a function that is called with the store's directory
-  local store=$work/store out=$work/out put get size
+  local store=$work/store put get size
   "$2" "$store" >"$work/log" 2>&1
   put=$(time_of "$3" "$store")
-  mkdir "$out"
-  get=$(time_of "$4" "$store" "$out")
+  mkdir "$out/got"
+  get=$(time_of "$4" "$store" "$out/got")
   size=$(du -s --apparent-size --block-size=1K "$store" | awk '{ printf "%.1f", $1 / 1024 }')
   printf '| %s | %s | %s | %s |\n' "$1" "$size" "$put" "$get"
-  rm -rf "$store" "$out"
+  rm -rf "$store" "$out/got"
   sync
 }
 
@@ -49,8 +51,8 @@ get_borg() { (cd "$2" && borg extract "$1::a"); }
 
 find "$dir" -type f -exec cat {} + >/dev/null # all measure with the files in memory
 echo "$dir: $(find "$dir" -type f | wc -l) files, $(du -s --apparent-size --block-size=1M "$dir" | cut -f1) MiB"
-echo "| | store, MiB | put, s | get, s |"
-echo "|---|---|---|---|"
+echo "| | store, MiB | put, s | processor, s | get, s | processor, s |"
+echo "|---|---|---|---|---|---|"
 for _ in $(seq "${ROUNDS:-1}"); do
   [ -z "$before" ] || row "cairn, the release before" init_before put_before get_before
   row "cairn --compression none" init_none put_cairn get_cairn

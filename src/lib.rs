@@ -167,6 +167,7 @@ mod layout;
 mod lock;
 mod locks;
 pub mod manifest;
+mod memory;
 #[cfg(feature = "fuse")]
 mod mount;
 mod objects;

@@ -31,23 +31,7 @@ impl Prefixes {
         if self.recent.is_empty() {
             return;
         }
-        let (mut left, mut right) = (self.sorted.len(), self.recent.len());
-        self.sorted.reserve_exact(right);
-        self.sorted.resize(left + right, 0);
-        // Both lists are merged from their ends, so that nothing is copied out of the way.
-        for at in (0..left + right).rev() {
-            let from_left = left > 0 && (right == 0 || self.sorted[left - 1] > self.recent[right - 1]);
-            if from_left {
-                left -= 1;
-                self.sorted[at] = self.sorted[left];
-            } else {
-                right -= 1;
-                self.sorted[at] = self.recent[right];
-            }
-            if right == 0 {
-                break; // the rest is in its place
-            }
-        }
+        merge_sorted(&mut self.sorted, &self.recent);
         self.sorted.dedup();
         self.recent.clear();
     }
@@ -74,6 +58,18 @@ impl Prefixes {
 
     pub(crate) fn len(&self) -> usize {
         self.sorted.len()
+    }
+}
+
+/// Merges a sorted list into another. Both are merged from their ends, so that nothing is copied out of the way.
+pub(crate) fn merge_sorted<T: Copy + Default + Ord>(sorted: &mut Vec<T>, more: &[T]) {
+    let (mut left, mut right) = (sorted.len(), more.len());
+    sorted.reserve_exact(right);
+    sorted.resize(left + right, T::default());
+    while right > 0 {
+        let from_left = left > 0 && sorted[left - 1] > more[right - 1];
+        sorted[left + right - 1] = if from_left { sorted[left - 1] } else { more[right - 1] };
+        *(if from_left { &mut left } else { &mut right }) -= 1;
     }
 }
 

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 35] = [
+const STOREYS: [&str; 36] = [
     "locks",
     "setters",
     "error",
     "types",
     "clock",
+    "memory",
     "threads",
     "recent_cache",
     "prefixes",

@@ -8,10 +8,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// What is kept in memory: about 300,000 files.
-const IN_MEMORY: usize = if cfg!(test) { 200 } else { 16 << 20 };
+/// What is kept in memory: about 120,000 files. A put has three of these.
+const IN_MEMORY: usize = if cfg!(test) { 200 } else { 8 << 20 };
 
-/// Bytes that are written and read again by this process.
+/// Bytes that are written and read again by this process. When they become too many, all of them go to the file.
 #[derive(Debug)]
 pub(crate) struct Spill {
     /// A directory on the file system of the temporary file.
@@ -21,6 +21,7 @@ pub(crate) struct Spill {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Empty if there is a file.
     memory: Vec<u8>,
     file: Option<File>,
     /// Where the next bytes come.
@@ -48,14 +49,13 @@ impl Spill {
         let mut state = self.state.write();
         let len = u32::try_from(bytes.len()).map_err(|_| Error::usage("a directory's entries are too long"))?;
         let span = Span { at: state.end, len };
-        if state.file.is_none() && state.memory.len() + bytes.len() <= IN_MEMORY {
-            state.memory.extend_from_slice(bytes);
-        } else {
-            if state.file.is_none() {
-                state.file = Some(disk::unnamed_file(&self.dir).map_err(|e| self.failed("write", e))?);
-            }
-            let file = state.file.as_ref().expect("just made");
-            file.write_all_at(bytes, span.at).map_err(|e| self.failed("write", e))?;
+        if state.file.is_none() && state.memory.len() + bytes.len() > IN_MEMORY {
+            let moved = disk::unnamed_file(&self.dir).and_then(|file| state.move_to(file));
+            moved.map_err(|e| self.failed("write", e))?;
+        }
+        match &state.file {
+            Some(file) => file.write_all_at(bytes, span.at).map_err(|e| self.failed("write", e))?,
+            None => state.memory.extend_from_slice(bytes),
         }
         state.end += u64::from(len);
         Ok(span)
@@ -77,18 +77,24 @@ impl Spill {
         let state = self.state.read();
         let len = most.min((span.len as usize).saturating_sub(from));
         let at = span.at as usize + from;
-        if at + len <= state.memory.len() {
-            return Ok(state.memory[at..at + len].to_vec());
-        }
+        let Some(file) = &state.file else { return Ok(state.memory[at..at + len].to_vec()) };
         let mut out = vec![0; len];
-        if let Some(file) = &state.file {
-            file.read_exact_at(&mut out, at as u64).map_err(|e| self.failed("read", e))?;
-        }
+        file.read_exact_at(&mut out, at as u64).map_err(|e| self.failed("read", e))?;
         Ok(out)
     }
 
     fn failed(&self, what: &str, e: std::io::Error) -> Error {
         Error::io(&format!("{what} a temporary file in"), &self.dir, e)
+    }
+}
+
+impl State {
+    /// Writes what is in memory to a file, where what follows comes too.
+    fn move_to(&mut self, file: File) -> std::io::Result<()> {
+        file.write_all_at(&self.memory, 0)?;
+        self.memory = Vec::new();
+        self.file = Some(file);
+        Ok(())
     }
 }
 
@@ -153,11 +159,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let spill = Spill::new(dir.path());
         let text = |n: usize| format!("text {n} {}", "x".repeat(n % 50)).into_bytes();
-        let spans: Vec<Span> = (0..100).map(|n| spill.append(&text(n)).unwrap()).collect();
-        assert!(spill.state.read().file.is_some() && !spill.state.read().memory.is_empty());
-        for (n, span) in spans.iter().enumerate() {
-            assert_eq!(spill.read(*span).unwrap(), text(n));
-            assert_eq!(spill.read_part(*span, 5, 2).unwrap(), text(n)[5..7]);
+        let mut spans = Vec::new();
+        for (count, is_in_memory) in [(10, true), (100, false)] {
+            spans.extend((spans.len()..count).map(|n| spill.append(&text(n)).unwrap()));
+            assert_eq!(spill.state.read().file.is_none(), is_in_memory);
+            assert_eq!(spill.state.read().memory.capacity() > 0, is_in_memory, "memory is freed");
+            for (n, span) in spans.iter().enumerate() {
+                assert_eq!(spill.read(*span).unwrap(), text(n));
+                assert_eq!(spill.read_part(*span, 5, 2).unwrap(), text(n)[5..7]);
+            }
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the file has no name");
     }
@@ -166,11 +176,14 @@ mod tests {
     fn a_full_disk_is_an_error_with_a_hint_and_what_was_added_before_can_be_read() {
         let spill = Spill::new(Path::new("/somewhere"));
         let before = spill.append(b"before").unwrap();
-        spill.state.write().file = Some(File::options().read(true).write(true).open("/dev/full").unwrap());
+        let full = || File::options().read(true).write(true).open("/dev/full").unwrap();
+        assert_eq!(spill.state.write().move_to(full()).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+        assert_eq!(spill.read(before).unwrap(), b"before");
+        let spill = Spill::new(Path::new("/somewhere"));
+        spill.state.write().file = Some(full());
         let e = spill.append(b"more").unwrap_err();
         assert_eq!(e.to_string(), "cannot write a temporary file in /somewhere");
         assert_eq!(e.errno(), Some(libc::ENOSPC));
         assert!(e.hint().is_some_and(|hint| hint.contains("free some space")), "{e:?}");
-        assert_eq!(spill.read(before).unwrap(), b"before");
     }
 }

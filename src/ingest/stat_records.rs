@@ -23,6 +23,9 @@ const PER_BLOCK: usize = if cfg!(test) { 2 } else { 256 };
 const KEPT_BLOCKS: usize = 64;
 /// How many bytes are hashed or collected before they are written.
 const BUFFER: usize = 1 << 20;
+/// What the runs of a merge have in memory together, as long as each has at least [`MIN_READ`] records there.
+const MERGE_MEMORY: usize = 4 << 20;
+const MIN_READ: usize = 16;
 
 /// Volume and inode: the records are sorted by these.
 type Key = (u64, u64);
@@ -159,6 +162,8 @@ struct Source<'a> {
     from: From<'a>,
     /// The next block of a file, or byte of a run.
     next: usize,
+    /// How many records of a run are read at once.
+    at_once: usize,
     block: std::vec::IntoIter<[u8; RECORD]>,
     /// The number of the next record of a file.
     number: usize,
@@ -181,7 +186,7 @@ impl Source<'_> {
             }
             let bytes = match self.from {
                 From::Run(spill, span) => {
-                    let bytes = spill.read_part(span, self.next, PER_BLOCK * RECORD)?;
+                    let bytes = spill.read_part(span, self.next, self.at_once * RECORD)?;
                     self.next += bytes.len();
                     bytes
                 }
@@ -208,7 +213,8 @@ impl Source<'_> {
 /// # Errors
 /// I/O.
 pub(super) fn write_merged(records: &Records, runs: &Runs, out: &mut NewFile) -> Result<()> {
-    let source = |from| Source { from, next: 0, block: Vec::new().into_iter(), number: 0 };
+    let at_once = (MERGE_MEMORY / RECORD / runs.runs.len().max(1)).clamp(MIN_READ, PER_BLOCK.max(MIN_READ));
+    let source = |from| Source { from, next: 0, at_once, block: Vec::new().into_iter(), number: 0 };
     let mut sources: Vec<Source<'_>> = runs.runs.iter().map(|run| source(From::Run(&runs.spill, *run))).collect();
     sources.push(source(From::Held(records)));
     let (mut heap, mut ahead) = (BinaryHeap::new(), vec![[0; RECORD]; sources.len()]);

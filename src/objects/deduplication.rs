@@ -18,6 +18,7 @@ use super::small_contents::{SmallContents, SmallKeys};
 use crate::disk;
 use crate::error::{Kind, Result};
 use crate::locks::{Mutex, MutexGuard, RwLock};
+use crate::memory;
 use crate::types::{Digest, Location, PackRef};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
@@ -172,7 +173,8 @@ impl Deduplication {
 
     /// Frees what is known of small content. What is stored after this may be stored a second time.
     pub(super) fn forget_small(&self) {
-        self.small.iter().for_each(|shard| *shard.lock() = SmallContents::default());
+        let freed = self.small.iter().map(|shard| std::mem::take(&mut *shard.lock()).bytes_of_earlier()).sum();
+        memory::give_back(freed);
     }
 
     /// Where small content lay in a pack before this writer. From then on the version relies on packs.

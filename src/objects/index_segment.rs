@@ -252,42 +252,57 @@ impl Segment {
         self.table.len() / TABLE_ENTRY
     }
 
-    /// The entries of a block in order; `None` if it is damaged.
+    /// The entries of a block in order; `None` if it is damaged. For passes over all blocks: the block is not cached.
     pub(super) fn block(&self, i: usize) -> Option<Vec<SegmentEntry>> {
-        self.with_block(i, |bytes| bytes.chunks_exact(ENTRY).map(entry).collect())?
+        let entries = |bytes: &[u8]| bytes.chunks_exact(ENTRY).map(entry).collect();
+        self.or_damaged(self.read_block(i, entries)).flatten()
     }
 
     fn with_block<T>(&self, i: usize, use_bytes: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let seen = self.try_block(i, use_bytes);
+        self.or_damaged(self.try_block(i, use_bytes))
+    }
+
+    fn or_damaged<T>(&self, seen: Option<T>) -> Option<T> {
         if seen.is_none() {
             self.damaged.store(true, Relaxed);
         }
         seen
     }
 
+    /// A block through the cache.
     fn try_block<T>(&self, i: usize, use_bytes: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let SegmentData::Read { cached, .. } = &self.data else { return self.read_block(i, use_bytes) };
+        let known = cached.read().get(&i).cloned();
+        if let Some(bytes) = known {
+            return Some(use_bytes(&bytes));
+        }
+        let bytes = self.read_block(i, <[u8]>::to_vec)?;
+        let out = use_bytes(&bytes);
+        let mut cached = cached.write();
+        if cached.len() >= self.max_cached.load(Relaxed) {
+            cached.clear();
+        }
+        cached.insert(i, Arc::new(bytes));
+        Some(out)
+    }
+
+    fn read_block<T>(&self, i: usize, use_bytes: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let from = self.body + (i * PER_BLOCK * ENTRY) as u64;
         let len = ENTRY * PER_BLOCK.min(self.entries - i * PER_BLOCK);
-        if let SegmentData::Read { cached, .. } = &self.data {
-            let known = cached.read().get(&i).cloned();
-            if let Some(bytes) = known {
-                return Some(use_bytes(&bytes));
-            }
-            let bytes = self.bytes(from, len, <[u8]>::to_vec)?;
-            self.check(i, &bytes)?;
-            let out = use_bytes(&bytes);
-            let mut cached = cached.write();
-            if cached.len() >= self.max_cached.load(Relaxed) {
-                cached.clear();
-            }
-            cached.insert(i, Arc::new(bytes));
-            return Some(out);
-        }
         let seen = self.bytes(from, len, |bytes| {
             self.check(i, bytes)?;
             Some(use_bytes(bytes))
         });
         seen.flatten()
+    }
+
+    /// How many blocks are cached.
+    #[cfg(test)]
+    pub(super) fn cached_blocks(&self) -> usize {
+        match &self.data {
+            SegmentData::Whole(_) => 0,
+            SegmentData::Read { cached, .. } => cached.read().len(),
+        }
     }
 
     /// Compares a block with its checksum when it is first read.

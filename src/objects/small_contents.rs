@@ -2,12 +2,13 @@
 //! millions.
 
 use super::pack::MAX_PACK;
+use crate::prefixes::merge_sorted;
 use crate::types::{Digest, Location, PackRef};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-/// How many contents of a shard are kept with their whole digests.
-const RECENT: usize = if cfg!(test) { 8 } else { 4096 };
+/// How many contents of a shard are kept with their whole digests: as many as a table of 2,048 slots holds.
+const RECENT: usize = if cfg!(test) { 8 } else { 1792 };
 const OFFSET_BITS: u32 = 26;
 const PACK_BITS: u32 = 20;
 const PLACE_BITS: u32 = OFFSET_BITS + PACK_BITS;
@@ -57,6 +58,11 @@ impl SmallContents {
         self.recent.insert(digest, (place, is_own));
     }
 
+    /// What those take that were stored earlier.
+    pub(super) fn bytes_of_earlier(&self) -> usize {
+        self.earlier.iter().map(|run| run.capacity() * size_of::<u128>()).sum()
+    }
+
     fn condense(&mut self, keys: &SmallKeys) {
         let does_fit = |place: &Location| place.offset >> OFFSET_BITS == 0 && place.pack.0 >> PACK_BITS == 0;
         let mut unfit = std::mem::take(&mut self.recent);
@@ -76,11 +82,7 @@ impl SmallContents {
 
     fn add_run(&mut self, mut run: Vec<u128>) {
         while let Some(shorter) = self.earlier.pop_if(|last| last.len() <= run.len()) {
-            let mut merged = Vec::with_capacity(shorter.len() + run.len());
-            merged.extend_from_slice(&shorter);
-            merged.extend_from_slice(&run);
-            merged.sort();
-            run = merged;
+            merge_sorted(&mut run, &shorter);
         }
         if !run.is_empty() {
             self.earlier.push(run);
@@ -123,5 +125,15 @@ mod tests {
         }
         assert_eq!(contents.get(&keys, &digest(5000)), Some(far));
         assert_eq!(contents.get(&keys, &digest(0)), None, "it was found, so it is found again");
+    }
+
+    #[test]
+    fn what_was_stored_earlier_takes_16_bytes_each() {
+        let (keys, mut contents) = (SmallKeys::default(), SmallContents::default());
+        for n in 0..10_000u32 {
+            contents.insert(&keys, Digest::of(&n.to_le_bytes()), Location { pack: PackRef(0), offset: n }, true);
+            assert!(contents.bytes_of_earlier() <= 16 * n as usize);
+        }
+        assert!(contents.recent.capacity() <= 2 * RECENT);
     }
 }

@@ -113,6 +113,7 @@ impl ObjectWriter {
     pub fn seal(self, extra: &[NewFile], dirs: &[&Path]) -> Result<SealSummary> {
         self.close_packs()?;
         self.staged.check_failed()?;
+        self.dedup.forget_small(); // nothing is stored any more, and the index takes memory
         let mut names = self.dedup.take_relied_dirs();
         names.extend(dirs.iter().map(|d| d.to_path_buf()));
         self.staged.publish(extra, names)?;

@@ -106,6 +106,7 @@ fn stored_dir(
     let tree = ingest::scan(source, options, skip, threads::count(), &temporary, progress)?;
     let cache = (!options.no_stat_cache).then(|| StatCache::open(source, options.rehash, &temporary));
     let stored = ingest::store_scanned(&tree, sink, cache.as_ref(), earlier, threads::count, progress)?;
+    drop(tree); // saving the cache takes memory
     if let Some(cache) = cache {
         cache.save();
     }

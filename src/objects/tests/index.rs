@@ -85,6 +85,8 @@ fn segments_and_their_merges_find_what_a_map_finds() {
     let count = SegmentMerge::new(&segments, &packs).count();
     let mut file = Disk::of(dir.path(), Access::Umask).unwrap().create_file(dir.path().join("merged")).unwrap();
     let name = write_segment(&mut file, &packs, count, &mut SegmentMerge::new(&segments, &packs)).unwrap();
+    let cached: usize = segments.iter().map(|segment| segment.cached_blocks()).sum();
+    assert_eq!(cached, 0, "a pass over all of them leaves nothing in memory");
     assert_as_model(&open_segment(file.path(), name).unwrap(), &model);
 }
 

@@ -36,6 +36,15 @@ impl Prefixes {
         self.recent.clear();
     }
 
+    /// Adds all of another set. Both are settled then.
+    pub(crate) fn append(&mut self, mut other: Prefixes) {
+        self.settle();
+        other.settle();
+        self.recent = other.sorted;
+        self.settle();
+        self.recent = Vec::new();
+    }
+
     /// Where a digest is in the set, once it is settled.
     pub(crate) fn position(&self, digest: &Digest) -> Option<usize> {
         debug_assert!(self.recent.is_empty(), "the set is settled before it is asked");
@@ -77,6 +86,22 @@ pub(crate) fn merge_sorted<T: Copy + Default + Ord>(sorted: &mut Vec<T>, more: &
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn a_set_that_is_appended_is_in_the_set() {
+        let digest = |i: u64| Digest::of(&i.to_le_bytes());
+        let set = |numbers: std::ops::Range<u64>| {
+            let mut set = Prefixes::default();
+            numbers.for_each(|i| set.insert(&digest(i)));
+            set
+        };
+        let (mut all, mut expected) = (set(0..1000), set(0..2500));
+        all.append(set(500..2500));
+        all.append(set(0..0));
+        expected.settle();
+        assert_eq!(all.sorted, expected.sorted);
+        assert_eq!(all.recent.capacity(), 0);
+    }
 
     #[test]
     fn the_set_has_what_was_inserted_and_nothing_else() {

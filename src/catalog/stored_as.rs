@@ -28,11 +28,11 @@ impl StoredAs<'_> {
     /// Calls `each` with everything that is kept in the store for a content, and its size.
     pub(super) fn each(&self, digest: &Digest, size: u64, each: &mut dyn FnMut(&Digest, u64)) {
         let recipes = self.recipes.as_ref().filter(|_| size >= COMPOSED_MIN);
-        let sources = recipes.and_then(|recipes| recipes.sources(digest).ok()).unwrap_or_default();
+        let mut sources = recipes.and_then(|recipes| recipes.sources(digest).ok()).into_iter().flatten().peekable();
         // If it is an object too, a collection keeps both.
-        if sources.is_empty() || self.store.objects().has_object_file(digest).unwrap_or(false) {
+        if sources.peek().is_none() || self.store.objects().has_object_file(digest).unwrap_or(false) {
             each(digest, size);
         }
-        sources.iter().for_each(|source| each(&source.digest, source.size));
+        sources.for_each(|source| each(&source.digest, source.size));
     }
 }

@@ -106,27 +106,30 @@ impl Marks {
             if needed.is_empty() {
                 return Ok(());
             }
-            self.count_sources(needed.iter().filter_map(|digest| recipes.sources(digest).ok()).flatten());
+            // What is found is no content that something names, and so does not count as named.
+            let mut found = Prefixes::default();
             for digest in needed {
                 match recipes.sources(digest) {
-                    Ok(sources) => sources.iter().for_each(|source| self.content.insert(&source.digest)),
+                    Ok(sources) => sources.for_each(|source| {
+                        self.count_source(source);
+                        found.insert(&source.digest);
+                    }),
                     // Content that also has an object does not need its recipe.
                     Err(_) if objects.has_object_file(digest)? => {}
                     Err(why) => return Err(unreadable_recipe(objects, digest, why)),
                 }
             }
+            self.content.append(found);
             // A source may be composed too, besides being an object.
             waiting = others;
         }
     }
 
-    /// Counts the objects among these that nothing else needs.
-    fn count_sources(&mut self, sources: impl Iterator<Item = RecipeSource>) {
-        for source in sources.filter(|source| !source.is_packed()) {
-            let is_named = self.content.position(&source.digest).is_some();
-            if !is_named && self.sources.insert(source.digest.prefix()) {
-                self.source_bytes += source.size;
-            }
+    /// Counts an object if nothing else needs it.
+    fn count_source(&mut self, source: &RecipeSource) {
+        let is_named = source.is_packed() || self.content.position(&source.digest).is_some();
+        if !is_named && self.sources.insert(source.digest.prefix()) {
+            self.source_bytes += source.size;
         }
     }
 

@@ -78,27 +78,34 @@ struct Wanted<'a> {
 
 /// The needed blobs that have a home so far.
 struct Homes {
+    /// A bit for each content that is needed.
     content: Vec<u64>,
+    recipes: Vec<u64>,
     nodes: Digests,
-    recipes: Digests,
 }
 
 impl Homes {
+    fn new(marks: &Marks) -> Homes {
+        let none = vec![0; marks.contents().div_ceil(64)];
+        Homes { content: none.clone(), recipes: none, nodes: Digests::default() }
+    }
+
     fn has_content(&self, number: usize) -> bool {
         self.content[number / 64] >> (number % 64) & 1 == 1
     }
 
     /// Makes a blob's copy its home, unless it is not needed or has one.
     fn claim(&mut self, marks: &Marks, digest: &Digest, kind: BlobKind) -> bool {
-        match (kind, marks.content_number(digest)) {
-            (BlobKind::Node, _) => marks.needs(digest, kind) && self.nodes.insert(*digest),
-            (BlobKind::Recipe, _) => marks.needs(digest, kind) && self.recipes.insert(*digest),
-            (BlobKind::Content, Some(number)) if !self.has_content(number) => {
-                self.content[number / 64] |= 1 << (number % 64);
-                true
-            }
-            _ => false,
-        }
+        let homes = match kind {
+            BlobKind::Node => return marks.needs(digest, kind) && self.nodes.insert(*digest),
+            BlobKind::Content => &mut self.content,
+            // A recipe has the digest of the content that it composes.
+            BlobKind::Recipe => &mut self.recipes,
+        };
+        let Some(number) = marks.content_number(digest) else { return false };
+        let is_new = homes[number / 64] >> (number % 64) & 1 == 0;
+        homes[number / 64] |= 1 << (number % 64);
+        is_new
     }
 }
 
@@ -114,9 +121,7 @@ impl Survey {
         report: &mut GcReport,
         progress: &Progress,
     ) -> Result<Survey> {
-        let content = vec![0; marks.contents().div_ceil(64)];
-        let homes = Homes { content, nodes: Digests::default(), recipes: Digests::default() };
-        let mut survey = Survey { packs: Vec::new(), homes };
+        let mut survey = Survey { packs: Vec::new(), homes: Homes::new(marks) };
         let best_recipes = store.objects().best_recipes(recipes, |digest| marks.needs(digest, BlobKind::Recipe))?;
         let wanted = Wanted { marks, best_recipes, damage: store.objects().known_damage()? };
         let mut suspect = Vec::new();
@@ -385,7 +390,7 @@ mod tests {
             });
             let mut survey = Survey {
                 packs: packs.collect(),
-                homes: Homes { content: Vec::new(), nodes: Digests::default(), recipes: Digests::default() },
+                homes: Homes { content: Vec::new(), nodes: Digests::default(), recipes: Vec::new() },
             };
             survey.plan(&mut GcReport::default()).rewrite.len()
         };

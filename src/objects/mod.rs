@@ -57,6 +57,7 @@ mod read;
 mod recent_misses;
 mod recent_pack;
 mod recipe;
+mod recipe_table;
 mod recipes_in_packs;
 mod resemblance;
 mod rewrite;

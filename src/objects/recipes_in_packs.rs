@@ -9,10 +9,11 @@ use super::object_file::has_object_time;
 use super::pack::BlobKind;
 use super::pack_file::PackFile;
 use super::recipe::RecipeSource;
+use super::recipe_table::{FoundRecipe, RecipeTable};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::threads;
-use crate::types::Digest;
+use crate::types::{Digest, PackRef};
 use std::collections::{HashMap, HashSet};
 
 /// How often the packs are listed, if another collection moves them meanwhile.
@@ -28,26 +29,18 @@ pub type PackBlobs = Vec<(Digest, BlobKind, u32)>;
 /// The recipes of packs in place and in the trash. It grows: packs that were read are not read again.
 #[derive(Debug, Default)]
 pub struct RecipesInPacks {
-    packs: HashSet<Digest>,
-    of: HashMap<Digest, Vec<FoundRecipe>>,
+    /// The packs that were read, and whether they were in place.
+    packs: HashMap<PackRef, bool>,
+    table: RecipeTable,
     /// The blobs of packs in place, so that their footers are not read again, up to [`MAX_KEPT`] blobs.
     blobs: HashMap<Digest, PackBlobs>,
     kept: usize,
 }
 
-/// What is in one pack.
+/// What is in one pack: its recipes, each with what it takes parts of, or why it cannot be read.
 struct PackRecipes {
-    recipes: Vec<(Digest, FoundRecipe)>,
+    recipes: Vec<(Digest, std::result::Result<Vec<RecipeSource>, String>)>,
     blobs: PackBlobs,
-}
-
-/// A recipe in a pack.
-#[derive(Debug)]
-struct FoundRecipe {
-    pack: Digest,
-    is_in_place: bool,
-    /// What it takes parts of; `Err`: it cannot be read, and why.
-    sources: std::result::Result<Vec<RecipeSource>, String>,
 }
 
 impl RecipesInPacks {
@@ -63,39 +56,31 @@ impl RecipesInPacks {
         self.kept = MAX_KEPT;
     }
 
-    fn add(&mut self, pack: Digest, is_in_place: bool, found: PackRecipes) {
-        self.packs.insert(pack);
-        found.recipes.into_iter().for_each(|(digest, found)| self.of.entry(digest).or_default().push(found));
+    fn add(&mut self, number: PackRef, name: Digest, is_in_place: bool, found: PackRecipes) {
+        self.packs.insert(number, is_in_place);
+        found.recipes.into_iter().for_each(|(content, sources)| self.table.add(content, number, sources));
         if is_in_place && self.kept + found.blobs.len() <= MAX_KEPT {
             self.kept += found.blobs.len();
-            self.blobs.insert(pack, found.blobs);
+            self.blobs.insert(name, found.blobs);
         }
     }
 
     /// The contents that are composed.
     pub fn contents(&self) -> impl Iterator<Item = &Digest> {
-        self.of.keys()
+        self.table.by_content().map(|recipes| &recipes[0].content)
     }
 
     /// What all readable recipes of a content take parts of.
     ///
     /// # Errors
     /// Why none of them can be read.
-    pub fn sources(&self, digest: &Digest) -> std::result::Result<Vec<RecipeSource>, String> {
-        let recipes = self.of.get(digest).map_or(&[][..], Vec::as_slice);
-        let mut why = None;
-        let mut out = Vec::new();
-        let mut any = recipes.is_empty();
-        for recipe in recipes {
-            match &recipe.sources {
-                Ok(sources) => {
-                    any = true;
-                    out.extend(sources);
-                }
-                Err(wrong) => why = Some(wrong.clone()),
-            }
+    pub fn sources(&self, digest: &Digest) -> std::result::Result<impl Iterator<Item = &RecipeSource>, &str> {
+        let recipes = self.table.of(digest);
+        let why = |recipe: &FoundRecipe| self.table.sources(recipe).err();
+        if let Some(why) = recipes.iter().map(why).reduce(Option::and).flatten() {
+            return Err(why);
         }
-        if any { Ok(out) } else { Err(why.unwrap_or_default()) }
+        Ok(recipes.iter().filter_map(|recipe| self.table.sources(recipe).ok()).flatten())
     }
 }
 
@@ -111,19 +96,24 @@ impl Objects {
             // A collection may move a pack to the trash or back while they are listed.
             let mut packs = self.stored_packs()?;
             packs.extend(self.packs_in_place()?);
-            packs.retain(|file| file.name.is_some_and(|name| !known.packs.contains(&name)));
+            packs.retain(|file| file.name.is_some_and(|name| !known.packs.contains_key(&self.pack_number(&name))));
             for some in packs.chunks(PACKS_AT_ONCE) {
                 let read = |file: &StoredFile| {
                     let Some(name) = file.name else { return Ok(Ok(None)) };
-                    match self.recipes_of(file, &name) {
+                    match self.recipes_of(file, &name, &|_| true) {
                         Err(Miss::Io(e)) if !is_unreadable(&e) => Err(e),
                         found => Ok(found.map(|found| Some((name, file.path == self.layout().pack(&name), found)))),
                     }
                 };
                 for (file, found) in some.iter().zip(threads::map(threads::count(), some, read)?) {
                     match found {
-                        Ok(Some((name, ..))) if known.packs.contains(&name) => {} // it is in the trash too
-                        Ok(Some((name, is_in_place, found))) => known.add(name, is_in_place, found),
+                        Ok(Some((name, is_in_place, found))) => {
+                            let number = self.pack_number(&name);
+                            // It may be in the trash too.
+                            if !known.packs.contains_key(&number) {
+                                known.add(number, name, is_in_place, found);
+                            }
+                        }
                         Ok(None) => {}
                         Err(Miss::Gone) => is_complete = false,
                         Err(_) if !all => {}
@@ -132,6 +122,7 @@ impl Objects {
                     }
                 }
             }
+            known.table.settle();
             if is_complete {
                 return Ok(());
             }
@@ -161,19 +152,24 @@ impl Objects {
         let damage = self.known_damage()?;
         let mut best = HashMap::new();
         let mut several = Vec::new();
-        for (digest, recipes) in known.of.iter().filter(|(digest, recipes)| recipes.len() > 1 && is_needed(digest)) {
-            let is_right = |pack: &Digest| !damage.has_blob(digest, BlobKind::Recipe, pack);
-            let readable: Vec<_> = recipes
-                .iter()
-                .filter(|found| found.is_in_place && is_right(&found.pack))
-                .filter_map(|found| Some((found.pack, found.sources.as_ref().ok()?)))
-                .collect();
-            best.extend(readable.first().map(|(pack, _)| (*digest, *pack)));
+        for recipes in known.table.by_content() {
+            let content = recipes[0].content;
+            let in_place = || recipes.iter().filter(|found| known.packs.get(&found.pack).is_some_and(|here| *here));
+            if in_place().nth(1).is_none() || !is_needed(&content) {
+                continue;
+            }
+            let readable = in_place().filter_map(|found| {
+                let pack = self.pack_name(found.pack)?;
+                let is_right = !damage.has_blob(&content, BlobKind::Recipe, &pack);
+                Some((pack, known.table.sources(found).ok().filter(|_| is_right)?))
+            });
+            let readable: Vec<_> = readable.collect();
+            best.extend(readable.first().map(|(pack, _)| (content, *pack)));
             if readable.len() > 1 {
-                several.push((*digest, readable));
+                several.push((content, readable));
             }
         }
-        let all = several.iter().flat_map(|(_, readable)| readable.iter().flat_map(|(_, sources)| sources.iter()));
+        let all = several.iter().flat_map(|(_, readable)| readable.iter().flat_map(|(_, sources)| sources.clone()));
         let packed = self.packed_in_place(all)?;
         for (digest, readable) in several {
             for (pack, sources) in readable {
@@ -192,13 +188,8 @@ impl Objects {
     /// # Errors
     /// I/O.
     pub fn sources_of_all(&self, wanted: &HashSet<Digest>) -> Result<HashSet<Digest>> {
-        let mut out = HashSet::new();
-        for (digest, sources) in self.readable_recipes(&self.stored_packs()?)? {
-            if wanted.contains(&digest) {
-                out.extend(sources.iter().map(|source| source.digest));
-            }
-        }
-        Ok(out)
+        let recipes = self.readable_recipes(&self.stored_packs()?, wanted)?;
+        Ok(recipes.iter().flat_map(|(_, sources)| sources).map(|source| source.digest).collect())
     }
 
     /// Those of these contents that have a recipe in place whose sources are all in place.
@@ -210,8 +201,7 @@ impl Objects {
         if wanted.is_empty() {
             return Ok(out);
         }
-        let mut recipes = self.readable_recipes(&self.packs_in_place()?)?;
-        recipes.retain(|(digest, _)| wanted.contains(digest));
+        let recipes = self.readable_recipes(&self.packs_in_place()?, wanted)?;
         let packed = self.packed_in_place(recipes.iter().flat_map(|(_, sources)| sources))?;
         let damage = self.known_damage()?;
         for (digest, sources) in recipes {
@@ -222,13 +212,18 @@ impl Objects {
         Ok(out)
     }
 
-    fn readable_recipes(&self, packs: &[StoredFile]) -> Result<Vec<(Digest, Vec<RecipeSource>)>> {
+    /// The recipes of these contents that can be read, with what they take parts of.
+    fn readable_recipes(
+        &self,
+        packs: &[StoredFile],
+        wanted: &HashSet<Digest>,
+    ) -> Result<Vec<(Digest, Vec<RecipeSource>)>> {
         let mut out = Vec::new();
         for file in packs {
             let Some(name) = file.name else { continue };
-            match self.recipes_of(file, &name) {
+            match self.recipes_of(file, &name, &|digest| wanted.contains(digest)) {
                 Ok(found) => {
-                    out.extend(found.recipes.into_iter().filter_map(|(digest, f)| Some((digest, f.sources.ok()?))))
+                    out.extend(found.recipes.into_iter().filter_map(|(digest, sources)| Some((digest, sources.ok()?))))
                 }
                 Err(Miss::Io(e)) if !is_unreadable(&e) => return Err(e),
                 Err(_) => {}
@@ -245,7 +240,12 @@ impl Objects {
 
     /// Whether contents are in place: objects with their sizes and times, packed ones by `packed`. Not known to be
     /// damaged.
-    fn are_in_place(&self, sources: &[RecipeSource], packed: &HashSet<Digest>, damage: &KnownDamage) -> Result<bool> {
+    fn are_in_place<'a>(
+        &self,
+        sources: impl IntoIterator<Item = &'a RecipeSource>,
+        packed: &HashSet<Digest>,
+        damage: &KnownDamage,
+    ) -> Result<bool> {
         for source in sources {
             let is_there = match source.is_packed() {
                 true => packed.contains(&source.digest),
@@ -265,12 +265,17 @@ impl Objects {
         Ok(is_right && !damage.has(&DamagedItem::Object(source.digest)))
     }
 
-    fn recipes_of(&self, pack: &StoredFile, name: &Digest) -> ReadAttempt<PackRecipes> {
+    /// What is in a pack. Reads the recipes of wanted contents.
+    fn recipes_of(
+        &self,
+        pack: &StoredFile,
+        name: &Digest,
+        is_wanted: &dyn Fn(&Digest) -> bool,
+    ) -> ReadAttempt<PackRecipes> {
         let file = PackFile::open(pack.path.clone())?;
         let (footer, _) = file.footer(name)?;
-        let is_in_place = pack.path == self.layout().pack(name);
         let mut out = Vec::new();
-        for blob in footer.blobs.iter().filter(|blob| blob.kind == BlobKind::Recipe) {
+        for blob in footer.blobs.iter().filter(|blob| blob.kind == BlobKind::Recipe && is_wanted(&blob.digest)) {
             let sources = match read_recipe(&file, &blob.digest, blob.offset, blob.len) {
                 Ok(recipe) => Ok(recipe.sources),
                 Err(Miss::Io(e)) if !is_unreadable(&e) => return Err(Miss::Io(e)),
@@ -278,7 +283,7 @@ impl Objects {
                 Err(Miss::Wrong(why) | Miss::Incomplete(why)) => Err(why),
                 Err(Miss::Gone) => return Err(Miss::Gone),
             };
-            out.push((blob.digest, FoundRecipe { pack: *name, is_in_place, sources }));
+            out.push((blob.digest, sources));
         }
         let blobs = footer.blobs.iter().map(|blob| (blob.digest, blob.kind, blob.len)).collect();
         Ok(PackRecipes { recipes: out, blobs })
@@ -293,7 +298,7 @@ fn unknown_recipes(pack: &StoredFile, why: String) -> Error {
 }
 
 /// The error for content that is needed and whose only recipes cannot be read: what it takes parts of is not known.
-pub fn unreadable_recipe(objects: &Objects, digest: &Digest, why: String) -> Error {
+pub fn unreadable_recipe(objects: &Objects, digest: &Digest, why: &str) -> Error {
     Error::damaged(format!("the recipe of {digest} in {} cannot be read", show_path(objects.layout().root())))
         .with_cause(why)
         .with_hint("`cairn verify` lists the versions that need it; `cairn verify --repair` stores it again")

@@ -441,7 +441,7 @@ fn composed(store: &Store, content: &BTreeSet<(Digest, u64)>) -> (BTreeSet<Diges
         }
         for digest in needed {
             composed.insert(*digest);
-            sources.extend(recipes.sources(digest).unwrap().iter().map(|source| source.digest));
+            sources.extend(recipes.sources(digest).unwrap().map(|source| source.digest));
         }
     }
 }

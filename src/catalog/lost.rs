@@ -1,7 +1,7 @@
 //! Numbers of versions that were given and whose links are lost, and records of versions without a number.
 //!
-//! A number was given if a later one has a link, or if an alias, a note, a use or the last garbage collection names it.
-//! Such a number is never given to another version.
+//! A number was given if a later one has a link, or if an alias, a note, a use, a removal or the last garbage
+//! collection names it. Such a number is never given to another version.
 
 use super::given::MAX_GIVEN;
 use super::version::{self, Version};
@@ -38,13 +38,22 @@ fn named(store: &Store, name: &ArtifactName, shown: &mut Shown, collected: bool)
     Ok(())
 }
 
-/// Why a number was given, if there are notes or uses of it.
+/// Why a number was given, if there are notes or uses of it, or if it was removed.
 fn noted(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Option<&'static str>> {
     let layout = store.layout();
     if disk::lstat(&layout.notes(name, number))?.is_some() {
         return Ok(Some("there are notes about it"));
     }
-    Ok(disk::lstat(&layout.uses(name, number))?.map(|_| "a run used it"))
+    if disk::lstat(&layout.uses(name, number))?.is_some() {
+        return Ok(Some("a run used it"));
+    }
+    Ok(removal::was_removed(store, name, number)?.then_some("it was removed"))
+}
+
+/// The highest number that was removed at any time.
+fn highest_removed(store: &Store, name: &ArtifactName) -> Result<Option<VersionNumber>> {
+    let removed = numbers::versions(&store.layout().removed(name))?;
+    Ok(removed.into_iter().rfind(|number| number.0 <= MAX_GIVEN))
 }
 
 /// The highest number that has a link, as `look` finds it, and the highest that was given: another one only if that
@@ -79,7 +88,8 @@ fn is_named_somewhere(store: &Store, name: &ArtifactName) -> Result<bool> {
     Ok(disk::lstat(&layout.aliases(name))?.is_some() || disk::lstat(&layout.gc_history())?.is_some())
 }
 
-/// [`highest_given`], where `named` is the highest number that aliases and collections name.
+/// [`highest_given`], where `named` is the highest number that aliases and collections name. All removals are listed
+/// only if a link is lost: there may be many.
 fn highest_from(
     store: &Store,
     name: &ArtifactName,
@@ -89,6 +99,9 @@ fn highest_from(
     let mut linked = look()?;
     loop {
         let mut given = linked.max(named);
+        if linked.is_none() || given > linked {
+            given = given.max(highest_removed(store, name)?);
+        }
         while noted(store, name, VersionNumber::after(given))?.is_some() {
             given = Some(VersionNumber::after(given));
         }

@@ -212,6 +212,19 @@ fn a_lost_number_that_something_named_is_not_given_again_with_or_without_its_mar
 }
 
 #[test]
+fn a_lost_number_that_was_removed_is_not_given_again() {
+    // The links that are lost, and the alias that shows a part of them.
+    for (lost, alias) in [(vec![3], None), (vec![2, 3], Some("x:v2")), (vec![0, 1, 2, 3], None)] {
+        let test_store = with_versions(4);
+        alias.iter().for_each(|version| drop(test_store.ok(&["alias", version, "prod"])));
+        test_store.ok(&["rm", "x:v3"]);
+        lost.iter().for_each(|n| std::fs::remove_file(link(&test_store, *n)).unwrap());
+        assert_eq!(put(&test_store, "new"), "x:v4", "{lost:?}");
+        assert_eq!(test_store.ok(&["cat", "x:v4", "f"]), "new");
+    }
+}
+
+#[test]
 fn the_last_number_is_missed_where_an_alias_or_a_note_tells_of_it() {
     let test_store = with_versions(3);
     test_store.ok(&["alias", "x:v2", "prod"]);

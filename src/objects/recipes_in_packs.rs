@@ -18,8 +18,6 @@ use std::collections::{HashMap, HashSet};
 
 /// How often the packs are listed, if another collection moves them meanwhile.
 const LISTINGS: usize = 16;
-/// How many packs are read before what they have is taken over.
-const PACKS_AT_ONCE: usize = 8;
 /// How many blobs of packs in place are kept: 20 MiB.
 const MAX_KEPT: usize = 1 << 19;
 
@@ -97,7 +95,8 @@ impl Objects {
             let mut packs = self.stored_packs()?;
             packs.extend(self.packs_in_place()?);
             packs.retain(|file| file.name.is_some_and(|name| !known.packs.contains_key(&self.pack_number(&name))));
-            for some in packs.chunks(PACKS_AT_ONCE) {
+            // What a pack has takes more memory than in the table.
+            for some in packs.chunks(threads::count()) {
                 let read = |file: &StoredFile| {
                     let Some(name) = file.name else { return Ok(Ok(None)) };
                     match self.recipes_of(file, &name, &|_| true) {

@@ -274,6 +274,10 @@ impl ThreadWriter<'_> {
         is_unchanged: IsUnchanged<'_>,
     ) -> Result<Option<LargePut>> {
         let writer = self.writer;
+        // A content can be what an earlier file grew by, and then packed already. It would be composed of itself.
+        if recipe.sources.iter().any(|source| source.digest == digest) {
+            return Ok(None);
+        }
         for source in &recipe.sources {
             if !writer.dedup().has_source(source)? {
                 return Ok(None);

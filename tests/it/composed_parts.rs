@@ -371,3 +371,20 @@ fn parts_are_read_through_a_mount_and_through_its_cache() {
         test_store.ok(&["umount", "mnt"]);
     }
 }
+
+#[test]
+fn a_file_that_is_what_an_earlier_one_grew_by_is_not_composed_of_itself() {
+    let test_store = TestStore::new();
+    let (v0, new) = (log(1, 2 * MIB), log(2, MIB));
+    put(&test_store, &v0);
+    put(&test_store, &[&v0[..], &new].concat());
+    assert!(sources(&test_store, "a:v1").iter().any(|source| source.size == MIB as u64 && source.is_framed()));
+    put(&test_store, &new); // as when a log is rotated
+    test_store.clean("rotated");
+    gc(&test_store);
+    assert!(got(&test_store, "a:v2") == new);
+    test_store.ok(&["rm", "a:v0", "a:v1"]);
+    gc(&test_store);
+    test_store.clean("without the log before");
+    assert!(got(&test_store, "a:v2") == new);
+}

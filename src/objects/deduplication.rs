@@ -238,7 +238,11 @@ impl Deduplication {
         }
         let Some(sources) = self.composed_of(digest, size)? else { return Ok(false) };
         self.rely_on_packs();
-        sources.iter().filter(|source| !source.is_packed()).for_each(|source| self.rely_on_object(&source.digest));
+        for source in sources.iter().filter(|source| source.may_be_object()) {
+            if !source.is_packed() || self.sees_object(&source.digest, source.size)? {
+                self.rely_on_object(&source.digest);
+            }
+        }
         Ok(true)
     }
 
@@ -251,9 +255,11 @@ impl Deduplication {
     pub(super) fn has_source(&self, source: &RecipeSource) -> Result<bool> {
         if source.is_packed() {
             let is_own = self.small(&source.digest).get(&source.digest).is_some();
-            return Ok(is_own || self.find_small(&source.digest)?.is_some());
+            if is_own || self.find_small(&source.digest)?.is_some() {
+                return Ok(true);
+            }
         }
-        let found = self.sees_object(&source.digest, source.size)?;
+        let found = source.may_be_object() && self.sees_object(&source.digest, source.size)?;
         if found {
             self.rely_on_object(&source.digest);
         }
@@ -264,9 +270,11 @@ impl Deduplication {
     pub(super) fn sees_source(&self, source: &RecipeSource) -> Result<bool> {
         if source.is_packed() {
             let is_own = self.small(&source.digest).get(&source.digest).is_some();
-            return Ok(is_own || self.find(&source.digest, BlobKind::Content, |_| true)?.is_some());
+            if is_own || self.find(&source.digest, BlobKind::Content, |_| true)?.is_some() {
+                return Ok(true);
+            }
         }
-        self.sees_object(&source.digest, source.size)
+        Ok(source.may_be_object() && self.sees_object(&source.digest, source.size)?)
     }
 
     /// The sources of content that is composed, if its recipe and all of them are in place and not known to be damaged.

@@ -54,6 +54,12 @@ impl RecipeSource {
     pub fn is_framed(&self) -> bool {
         self.is_framed
     }
+
+    /// Whether readers also take an object for it: one that is packed although it is long may have been damaged, and
+    /// a repair stores it as an object.
+    pub fn may_be_object(&self) -> bool {
+        self.size >= SMALL_MAX
+    }
 }
 
 /// A part of a source.

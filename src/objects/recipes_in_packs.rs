@@ -246,10 +246,8 @@ impl Objects {
         damage: &KnownDamage,
     ) -> Result<bool> {
         for source in sources {
-            let is_there = match source.is_packed() {
-                true => packed.contains(&source.digest),
-                false => self.has_object_of(source, damage)?,
-            };
+            let is_packed = source.is_packed() && packed.contains(&source.digest);
+            let is_there = is_packed || (source.may_be_object() && self.has_object_of(source, damage)?);
             if !is_there {
                 return Ok(false);
             }

@@ -388,3 +388,31 @@ fn a_file_that_is_what_an_earlier_one_grew_by_is_not_composed_of_itself() {
     test_store.clean("without the log before");
     assert!(got(&test_store, "a:v2") == new);
 }
+
+#[test]
+fn a_part_that_a_repair_stores_as_an_object_serves_all_versions_that_have_it() {
+    let (test_store, all) = four_versions();
+    copy_tree(&test_store.store_path(), &test_store.path("backup"));
+    let part = sources(&test_store, "a:v1").into_iter().find(RecipeSource::is_framed).unwrap();
+    let (pack, header) = framed_blob(&test_store, &part);
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[header + 300] ^= 1;
+    rewritten(&pack, &bytes);
+    test_store.ok(&["verify", "--repair-from", "backup"]);
+    let objects = || bytes_of(&files(&test_store.store_path().join("objects")));
+    let repaired = objects();
+    assert!(repaired < all[0].len() as u64 + 410 * KIB as u64, "{repaired}: no version is stored whole");
+    test_store.clean("repaired");
+    whole(&test_store, &all, 0..4);
+    assert_eq!(put(&test_store, &all[1]), 0, "content whose parts are there is known");
+    let v5 = [&all[1][..], b"more"].concat();
+    assert!(put(&test_store, &v5) < 8 * KIB as u64, "and is compared with");
+    assert_eq!(objects(), repaired);
+    test_store.ok(&["rm", "a:v3"]);
+    collect(&test_store.store(), &GcOptions::default().min_age(Duration::from_secs(3600))).unwrap();
+    test_store.ok(&["restore", "a:v3"]);
+    gc(&test_store);
+    assert_eq!(objects(), repaired);
+    test_store.clean("restored");
+    whole(&test_store, &all, 0..4);
+}

@@ -6,7 +6,7 @@
 
 use super::damage::DamagedItem;
 use super::frames::{FRAME, FrameTable, decompress_one};
-use super::miss::{Miss, is_unreadable};
+use super::miss::{Miss, ReadAttempt, is_unreadable};
 use super::open_packs::OpenPacks;
 use super::pack::{BLOB_HEADER, BlobKind};
 use super::pack_file::PackFile;
@@ -59,7 +59,7 @@ impl KeptFrames {
 #[derive(Debug)]
 pub(super) struct FoundAt {
     pub digest: Digest,
-    /// The pack, its number and its name.
+    /// The pack, its number and its name. Its file may be read through a cache.
     pub file: Arc<PackFile>,
     pub number: PackRef,
     pub pack: Option<Digest>,
@@ -118,28 +118,50 @@ impl FramedSource {
         source: u32,
         kept: &KeptFrames,
     ) -> io::Result<()> {
-        let stored = self.table.stored_at(&frames);
+        let mut read = self.read_from(&self.at.file, &frames, out, range, source, kept);
+        // A cache may have what the store had before it was repaired: the store decides.
+        if matches!(read, Err(Miss::Wrong(_)))
+            && self.at.file.file().is_none()
+            && let Some(pack) = &self.at.pack
+            && let Ok(file) = PackFile::open(self.at.layout.pack(pack))
+        {
+            read = self.read_from(&file, &frames, out, range, source, kept);
+        }
+        read.map_err(|miss| match miss {
+            Miss::Io(e) if is_unreadable(&e) => self.wrong(&format!("{e:#}")),
+            Miss::Io(e) => io::Error::other(e),
+            Miss::Wrong(why) | Miss::Incomplete(why) => self.wrong(&why),
+            Miss::Gone => self.wrong("its pack was moved"),
+        })
+    }
+
+    /// As [`FramedSource::read`], from this file of the pack.
+    fn read_from(
+        &self,
+        file: &PackFile,
+        frames: &Range<usize>,
+        out: &mut [u8],
+        range: &Range<u64>,
+        source: u32,
+        kept: &KeptFrames,
+    ) -> ReadAttempt<()> {
+        let stored = self.table.stored_at(frames);
         let mut bytes = vec![0; (stored.end - stored.start) as usize];
         let at = u64::from(self.at.offset) + BLOB_HEADER as u64 + u64::from(stored.start);
-        match self.at.file.read_at(&mut bytes, at) {
-            Ok(n) if n == bytes.len() => {}
-            Ok(_) => return Err(self.wrong("its pack ends inside it")),
-            Err(Miss::Io(e)) if is_unreadable(&e) => return Err(self.wrong(&format!("{e:#}"))),
-            Err(Miss::Io(e)) => return Err(io::Error::other(e)),
-            Err(Miss::Wrong(why) | Miss::Incomplete(why)) => return Err(self.wrong(&why)),
-            Err(Miss::Gone) => return Err(self.wrong("its pack was moved")),
+        if file.read_at(&mut bytes, at)? < bytes.len() {
+            return Err(Miss::Wrong("its pack ends inside it".into()));
         }
-        for frame in frames {
+        for frame in frames.clone() {
             let (content, this) = (self.table.content_of(frame), self.table.stored_at(&(frame..frame + 1)));
             let compressed = &bytes[(this.start - stored.start) as usize..(this.end - stored.start) as usize];
             let length = (content.end - content.start) as usize;
             if range.start <= content.start && content.end <= range.end {
                 let to = (content.start - range.start) as usize;
-                decompress_one(compressed, &mut out[to..to + length]).map_err(|why| self.wrong(&why))?;
+                decompress_one(compressed, &mut out[to..to + length]).map_err(Miss::Wrong)?;
                 continue;
             }
             let mut whole = vec![0; length];
-            decompress_one(compressed, &mut whole).map_err(|why| self.wrong(&why))?;
+            decompress_one(compressed, &mut whole).map_err(Miss::Wrong)?;
             copy_overlap(&whole, content.start, out, range);
             kept.put(source, frame, Arc::new(whole));
         }

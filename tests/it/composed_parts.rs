@@ -416,3 +416,28 @@ fn a_part_that_a_repair_stores_as_an_object_serves_all_versions_that_have_it() {
     test_store.clean("restored");
     whole(&test_store, &all, 0..4);
 }
+
+#[test]
+fn a_cache_with_wrong_bytes_of_a_part_is_not_in_the_way_when_the_store_is_right_again() {
+    let (test_store, all) = four_versions();
+    let part = sources(&test_store, "a:v1").into_iter().find(RecipeSource::is_framed).unwrap();
+    let (pack, header) = framed_blob(&test_store, &part);
+    let before = fs::read(&pack).unwrap();
+    let length = u32::from_le_bytes(before[header + 32..header + 36].try_into().unwrap()) as usize;
+    let mut bytes = before.clone();
+    bytes[header + 40 + length / 2] ^= 1;
+    let at = test_store.path("mnt");
+    fs::create_dir_all(&at).unwrap();
+    let cache = test_store.path("cache-of-mount");
+    let mount = || test_store.ok(&["mount", at.to_str().unwrap(), "a:v3", "--cache", cache.to_str().unwrap()]);
+    rewritten(&pack, &bytes);
+    mount();
+    assert!(fs::read(at.join("big")).is_err());
+    test_store.ok(&["umount", "mnt"]);
+    rewritten(&pack, &before);
+    mount();
+    assert!(fs::read(at.join("big")).unwrap() == all[3]);
+    test_store.ok(&["umount", "mnt"]);
+    test_store.ok(&["verify"]); // takes it off the list of known damage
+    test_store.clean("right again");
+}

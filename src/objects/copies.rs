@@ -11,6 +11,7 @@ use super::recipe::{Recipe, RecipeSource};
 use crate::disk::{self, hash_file};
 use crate::error::Result;
 use crate::types::{Digest, Location, PackRef};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Finds right copies in the packs and objects that were in place when it was made, by reading and hashing them.
@@ -18,6 +19,8 @@ pub struct Copies<'a> {
     objects: &'a Objects,
     index: Arc<Index>,
     damage: KnownDamage,
+    /// Packed sources of recipes that were found right. The recipes of a file that grows have the same ones.
+    sources: HashSet<Digest>,
     /// The pack that was read last, opened by its name after the listing.
     open: Option<(PackRef, PackFile)>,
     buffer: Vec<u8>,
@@ -36,7 +39,8 @@ impl Objects {
     /// I/O.
     pub fn copies(&self) -> Result<Copies<'_>> {
         let index = self.load_index(IndexScope::Packs)?;
-        Ok(Copies { objects: self, index, damage: self.known_damage()?, open: None, buffer: Vec::new() })
+        let (damage, sources) = (self.known_damage()?, HashSet::new());
+        Ok(Copies { objects: self, index, damage, sources, open: None, buffer: Vec::new() })
     }
 }
 
@@ -112,17 +116,20 @@ impl Copies<'_> {
         }
     }
 
-    /// Whether the sources of a recipe are in place: packed ones are read, of objects the size and time count. They are
-    /// needed too, so a collector does not free them.
+    /// Whether the sources of a recipe are in place: packed ones are read, each once; of objects, the size and time
+    /// count. They are needed too, so a collector does not free them.
     fn has_all(&mut self, sources: &[RecipeSource]) -> Result<bool> {
         for source in sources {
             let found = if source.is_packed() {
-                self.has(&source.digest, BlobKind::Content)?
+                self.sources.contains(&source.digest) || self.has(&source.digest, BlobKind::Content)?
             } else {
                 self.objects.has_object_of(source, &self.damage)?
             };
             if !found {
                 return Ok(false);
+            }
+            if source.is_packed() {
+                self.sources.insert(source.digest);
             }
         }
         Ok(true)

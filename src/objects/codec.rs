@@ -4,6 +4,7 @@ use super::backoff::Backoff;
 use super::frames::{self, FrameCompressor, FrameForm, content_length};
 use super::pack::{Codec, SMALL_MAX};
 use std::borrow::Cow;
+use std::io;
 use zstd::bulk::Compressor;
 
 /// The bytes of a blob as a pack has them.
@@ -61,10 +62,12 @@ impl BlobCompressor {
         StoredBytes::raw(bytes)
     }
 
-    /// Long bytes as they will be stored if they are compressed. `None`: there is too little memory.
-    pub(super) fn framed<'a>(&'a mut self, bytes: &[u8]) -> Option<StoredBytes<'a>> {
-        let blob = self.frames.compress(bytes).ok()?;
-        Some(StoredBytes { codec: Codec::Frames, bytes: blob })
+    /// Long bytes as they will be stored so that a part of them can be read.
+    ///
+    /// # Errors
+    /// There is too little memory.
+    pub(super) fn framed<'a>(&'a mut self, bytes: &[u8]) -> io::Result<StoredBytes<'a>> {
+        Ok(StoredBytes { codec: Codec::Frames, bytes: self.frames.compress(bytes)? })
     }
 
     /// Whether these samples of a long content show that it gets smaller.

@@ -150,10 +150,14 @@ impl ThreadWriter<'_> {
         append(self.writer, &mut self.pack, digest, kind, stored)
     }
 
-    /// As [`ThreadWriter::append`], for long bytes, which are compressed so that a part of them can be read.
+    /// As [`ThreadWriter::append`], for long bytes, which are compressed so that a part of them can be read. Never
+    /// stores them in another form: readers of a recipe that names them expect this one.
     pub(super) fn append_framed(&mut self, digest: Digest, kind: BlobKind, bytes: &[u8]) -> Result<Location> {
-        let stored = self.compressor.as_mut().and_then(|compressor| compressor.framed(bytes));
-        append(self.writer, &mut self.pack, digest, kind, stored.unwrap_or(StoredBytes::raw(bytes)))
+        let compressor = self.compressor.get_or_insert_default();
+        let stored = compressor.framed(bytes).map_err(|e| {
+            Error::io_message(format!("cannot compress {} bytes of {kind} {digest}", bytes.len())).with_source(e)
+        })?;
+        append(self.writer, &mut self.pack, digest, kind, stored)
     }
 
     /// The directory of the token, for temporary files.

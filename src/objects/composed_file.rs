@@ -1,8 +1,8 @@
 //! Composed content: a recipe with all its sources open for reading.
 //!
 //! Small packed sources are in memory and were hashed. Of long ones, what is read is decompressed and has a checksum.
-//! Object files were checked by size and time when they were opened, as
-//! for every large file (L15). So a read of a part is as trustworthy as that of a part of an object file.
+//! Object files were checked by size and time when they were opened, as for every large file (L15). So a read of a part
+//! is as trustworthy as that of a part of an object file.
 
 use super::framed_source::{FramedSource, KeptFrames};
 use super::object_file::LargeObject;

@@ -3,6 +3,7 @@
 
 use crate::support::*;
 use serde_json::json;
+use std::io::{BufRead, BufReader};
 
 fn stderr_of(test_store: &TestStore, args: &[&str]) -> String {
     text(&test_store.run(args, 0).stderr)
@@ -253,14 +254,20 @@ fn a_waiting_finish_prints_a_line_for_each_change_of_what_it_waits_for() {
     let upsert = |run: &str| test_store.ok(&["upsert", "e", "d", "--distributed-id", "j", "--run", run]);
     upsert("rank-0");
     let finish = ["finish", "e", "--distributed-id", "j", "--expect", "3", "--wait", "60"];
-    let child = test_store.cairn(&finish).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    upsert("rank-1");
-    std::thread::sleep(std::time::Duration::from_millis(1000));
-    upsert("rank-2");
-    let stderr = text(&child.wait_with_output().unwrap().stderr);
-    let waits: Vec<&str> = stderr.lines().filter(|line| line.starts_with("waiting")).collect();
-    assert_eq!(waits, ["waiting for runs, 1 of 3", "waiting for runs, 2 of 3"], "{stderr}");
+    let mut child = test_store.cairn(&finish).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut waits: Vec<String> = Vec::new();
+    for (line, run) in [("waiting for runs, 1 of 3", "rank-1"), ("waiting for runs, 2 of 3", "rank-2")] {
+        while waits.last().is_none_or(|last| last != line) {
+            waits.push(lines.next().unwrap());
+        }
+        upsert(run);
+    }
+    waits.extend(lines.filter(|line| line.starts_with("waiting")));
+    assert!(child.wait().unwrap().success());
+    // A run that is still writing is named, if it is seen then.
+    waits.retain(|line| !line.contains("is writing"));
+    assert_eq!(waits, ["waiting for runs, 1 of 3", "waiting for runs, 2 of 3"]);
     let stderr = text(&test_store.run(&["finish", "e", "--distributed-id", "j", "--wait", "1", "-q"], 0).stderr);
     assert_eq!(stderr, "");
 }

@@ -67,6 +67,7 @@ impl Drop for Mounted<'_> {
             eprintln!("{}", self.logged());
         }
         drop(self.test_store.cairn(&["umount", "mnt"]).output());
+        crate::support::wait_for_daemons(&self.at);
     }
 }
 

@@ -261,6 +261,15 @@ pub fn daemons(mnt: &Path) -> Vec<u32> {
     processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).filter(serves).collect()
 }
 
+/// Waits until no daemon serves `mnt`, at most ten seconds. `cairn umount` does not wait while another mount namespace
+/// has a copy of the mount, which is so for a moment whenever another test makes a namespace.
+pub fn wait_for_daemons(mnt: &Path) {
+    let begun = Instant::now();
+    while !daemons(mnt).is_empty() && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Waits until a child has stopped itself.
 pub fn wait_stopped(child: &Child) {
     let until = Instant::now() + Duration::from_secs(20);

@@ -109,6 +109,7 @@ impl Drop for Mounted<'_> {
             eprintln!("{}", std::fs::read_to_string(self.at.with_extension("log")).unwrap_or_default());
         }
         drop(self.cached.test.cairn(&["umount", self.at.to_str().unwrap()]).output());
+        wait_for_daemons(&self.at);
     }
 }
 

@@ -4,7 +4,7 @@
 //! two in a container.
 
 use super::users::{has_fusermount, is_root, ran_where_fuse_is_open_to_all};
-use crate::support::{TestStore, copy_program, daemons, text, wait_until};
+use crate::support::{TestStore, copy_program, text, wait_for_daemons};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -248,8 +248,7 @@ fn a_run_belongs_to_the_user_who_began_it() {
     }
     // Left open, it is taken up for its owner and for root only.
     shared.test_store.ok(&["umount", "mnt"]);
-    // A mount namespace that another test makes at this moment has a copy of the mount.
-    wait_until("the daemon to end", || daemons(&shared.mnt).is_empty());
+    wait_for_daemons(&shared.mnt);
     shared.test_store.ok(&["mount", "mnt", "--allow-other"]);
     shared.check(
         &format!("cat {run}/f"),

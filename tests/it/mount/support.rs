@@ -1,7 +1,7 @@
 //! A store with versions in it, mounts that go away with their test, and directories to compare with.
 
 use super::build::{self};
-pub use crate::support::{copy_program, daemons, random_bytes, wait_until};
+pub use crate::support::{copy_program, daemons, random_bytes, wait_for_daemons, wait_until};
 use cairn::manifest::Reference;
 use cairn::types::Digest;
 use std::collections::BTreeMap;
@@ -131,6 +131,7 @@ impl Drop for Mounted {
         if is_mounted(&self.0) && cairn::fuse::unmount(&self.0).is_err() {
             drop(Command::new("umount").arg("-l").arg(&self.0).output());
         }
+        wait_for_daemons(&self.0);
     }
 }
 

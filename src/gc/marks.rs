@@ -106,7 +106,7 @@ impl Marks {
             if needed.is_empty() {
                 return Ok(());
             }
-            // What is found is no content that something names, and so does not count as named.
+            // Sources are added after the loop: `count_source` asks whether something else names them.
             let mut found = Prefixes::default();
             for digest in needed {
                 match recipes.sources(digest) {

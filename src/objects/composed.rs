@@ -104,8 +104,8 @@ impl Objects {
         Ok(ComposedFile::new(*digest, recipe, sources))
     }
 
-    /// Opens a long packed source, of which nothing but its table is read. A copy that is on the list of known damage
-    /// is opened only if there is no other: it may be right again.
+    /// Opens a long packed source. Reads only its table. Prefers a copy that is not on the list of known damage. If
+    /// there is none, opens a listed one, which may have been repaired since.
     fn framed_source(&self, source: &RecipeSource, damage: &KnownDamage, depth: SearchDepth) -> Result<OpenSource> {
         match self.framed_source_except(source, damage, depth) {
             Err(e) if e.is_loss() && !damage.is_empty() => {

@@ -115,17 +115,7 @@ impl PackFile {
             }
             PackBytes::Cached(pack) => pack.read_two_at(&mut head, out, u64::from(offset))?,
         };
-        let blob = Blob::from_header(&head[..n.min(BLOB_HEADER)], offset)
-            .ok_or_else(|| self.wrong(offset, "there is no blob header"))?;
-        if blob.digest != *digest || blob.kind != kind {
-            return Err(self.wrong(offset, &format!("found {} {}, expected {kind} {digest}", blob.kind, blob.digest)));
-        }
-        if blob.end() > self.len {
-            return Err(self.wrong(
-                offset,
-                &format!("{kind} of {} bytes begins here, but the file ends at {}", blob.len, self.len),
-            ));
-        }
+        let blob = self.expected_header(&head[..n.min(BLOB_HEADER)], digest, kind, offset)?;
         let (len, have) = (blob.len as usize, n - BLOB_HEADER);
         if len > have {
             out.resize(len, 0);
@@ -137,13 +127,26 @@ impl PackFile {
         Ok(blob)
     }
 
+    /// The blob of which `head` is the header, if it is the expected one and ends inside the file.
+    fn expected_header(&self, head: &[u8], digest: &Digest, kind: BlobKind, offset: u32) -> ReadAttempt<Blob> {
+        let blob = Blob::from_header(head, offset).ok_or_else(|| self.wrong(offset, "there is no blob header"))?;
+        if blob.digest != *digest || blob.kind != kind {
+            return Err(self.wrong(offset, &format!("found {} {}, expected {kind} {digest}", blob.kind, blob.digest)));
+        }
+        if blob.end() > self.len {
+            return Err(self.wrong(
+                offset,
+                &format!("{kind} of {} bytes begins here, but the file ends at {}", blob.len, self.len),
+            ));
+        }
+        Ok(blob)
+    }
+
     /// The table of content that is stored in frames. Checks the header and the table.
     pub(super) fn read_table(&self, digest: &Digest, offset: u32) -> ReadAttempt<FrameTable> {
         let mut bytes = vec![0; BLOB_HEADER + MAX_TABLE];
         let n = self.read_at(&mut bytes, u64::from(offset))?;
-        let blob = Blob::from_header(&bytes[..n.min(BLOB_HEADER)], offset)
-            .filter(|blob| blob.digest == *digest && blob.kind == BlobKind::Content && blob.end() <= self.len)
-            .ok_or_else(|| self.wrong(offset, &format!("there is no header of content {digest}")))?;
+        let blob = self.expected_header(&bytes[..n.min(BLOB_HEADER)], digest, BlobKind::Content, offset)?;
         if blob.codec != Codec::Frames {
             return Err(self.wrong(offset, &format!("content {digest} is not stored in frames")));
         }

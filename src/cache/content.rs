@@ -5,7 +5,7 @@
 //! between, or a power cut, leaves a block that is missing or has a wrong sum: it is read again from its source. All
 //! writers of a content write the same bytes, so they need no lock.
 
-use crate::disk::CacheDir;
+use crate::disk::{CacheDir, OpenDir};
 use crate::locks::Mutex;
 use crate::types::Digest;
 use std::cell::RefCell;
@@ -82,11 +82,18 @@ impl Content {
     /// # Errors
     /// The system's: it exists and is not as it should be, so that it must be removed.
     pub(super) fn open(dir: &Path, key: &Digest) -> io::Result<Option<Content>> {
-        let sums = match CacheDir::open_to_fill(&dir.join(SUMS)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && !dir.exists() => return Ok(None),
-            opened => opened?,
-        };
-        let data = CacheDir::open_to_fill(&dir.join(DATA))?;
+        loop {
+            let Some(opened) = CacheDir::open_dir(dir)? else { return Ok(None) };
+            match Content::open_in(&opened, key) {
+                // Another process removed it meanwhile. What has its name now may be right.
+                Err(_) if !opened.is_at(dir) => {}
+                done => return done.map(Some),
+            }
+        }
+    }
+
+    fn open_in(dir: &OpenDir, key: &Digest) -> io::Result<Content> {
+        let (sums, data) = (dir.open_to_fill(SUMS)?, dir.open_to_fill(DATA)?);
         let wrong = || io::Error::from(io::ErrorKind::InvalidData);
         let mut header = [0; STATE_AT as usize];
         sums.read_exact_at(&mut header, 0)?;
@@ -100,7 +107,7 @@ impl Content {
         }
         let used = meta.modified().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let noted = AtomicU64::new(used.map_or(0, |at| at.as_secs()));
-        Ok(Some(Content { key: *key, size, data, sums, checked: Mutex::cache(), noted }))
+        Ok(Content { key: *key, size, data, sums, checked: Mutex::cache(), noted })
     }
 
     /// Its size.

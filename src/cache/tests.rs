@@ -68,6 +68,29 @@ fn two_caches_on_one_directory_share_content_and_records() {
     assert_eq!(one.size_of(&source.item().key), Some(source.item().size));
 }
 
+/// A process that looks for a content while another one publishes it must not take it for a broken one.
+#[test]
+fn what_one_process_publishes_another_one_does_not_remove() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (one, two) = (open(tmp.path(), 100 << 20), open(tmp.path(), 100 << 20));
+    let items: Vec<Item> = (0..2000u32).map(|n| Item { key: Digest::of(&n.to_le_bytes()), size: 1 }).collect();
+    let turn = AtomicUsize::new(0);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            while let Some(item) = items.get(turn.load(Ordering::Acquire)) {
+                two.has(item, 0);
+            }
+        });
+        for item in &items {
+            one.fill(item, 0, b"x");
+            turn.fetch_add(1, Ordering::Release);
+        }
+    });
+    let later = open(tmp.path(), 100 << 20);
+    let lost = items.iter().filter(|item| !later.has(item, 0)).count();
+    assert_eq!(lost, 0);
+}
+
 #[test]
 fn damage_of_any_part_is_read_again_from_the_source() {
     let tmp = tempfile::tempdir().unwrap();

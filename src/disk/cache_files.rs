@@ -1,8 +1,10 @@
 //! The files of a node-local cache. Losing one loses nothing, so their changes are not counted as steps and not synced.
 
+use super::handle::open_at;
 use super::umask::{self, Access};
 use crate::error::{Error, Result};
 use crate::types::Token;
+use std::ffi::CString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -14,6 +16,37 @@ use std::path::{Path, PathBuf};
 pub struct CacheDir {
     path: PathBuf,
     mode: u32,
+}
+
+/// An open directory of a cache. Its files are opened in it, not by their paths: another process may give the path to
+/// another directory at any moment.
+#[derive(Debug)]
+pub struct OpenDir {
+    handle: File,
+}
+
+impl OpenDir {
+    /// Opens a file in it for reading and, if this user may, for writing. It does not follow symlinks.
+    ///
+    /// # Errors
+    /// The system's, without context.
+    pub fn open_to_fill(&self, name: &str) -> io::Result<File> {
+        let name = CString::new(name)?;
+        let open = |access| open_at(self.handle.as_raw_fd(), &name, access | libc::O_NOFOLLOW).map(File::from);
+        match open(libc::O_RDWR) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS)) => {
+                open(libc::O_RDONLY)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Whether `path` leads to it. (Its inode number is not used again while it is open.)
+    pub fn is_at(&self, path: &Path) -> bool {
+        let id = |meta: &std::fs::Metadata| (meta.dev(), meta.ino());
+        let found = std::fs::symlink_metadata(path);
+        matches!((self.handle.metadata(), found), (Ok(own), Ok(found)) if id(&own) == id(&found))
+    }
 }
 
 impl CacheDir {
@@ -125,15 +158,16 @@ impl CacheDir {
         std::fs::remove_dir_all(&moved)
     }
 
-    /// Opens a file of the cache for reading and, if this user may, for writing. It does not follow symlinks.
+    /// Opens a directory of the cache, to open the files in it. `None`: there is none.
     ///
     /// # Errors
     /// The system's, without context.
-    pub fn open_to_fill(path: &Path) -> io::Result<File> {
-        let open = |write| OpenOptions::new().read(true).write(write).custom_flags(libc::O_NOFOLLOW).open(path);
-        match open(true) {
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS)) => open(false),
-            opened => opened,
+    pub fn open_dir(path: &Path) -> io::Result<Option<OpenDir>> {
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            Ok(handle) => Ok(Some(OpenDir { handle })),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
         }
     }
 

@@ -206,7 +206,8 @@ fn no_follow(follow: Follow) -> libc::c_int {
     if follow == Follow::Yes { 0 } else { libc::O_NOFOLLOW }
 }
 
-fn open_at(dir: RawFd, name: &CStr, flags: libc::c_int) -> io::Result<OwnedFd> {
+/// Opens a file in an open directory, for reading if `flags` do not say more.
+pub(super) fn open_at(dir: RawFd, name: &CStr, flags: libc::c_int) -> io::Result<OwnedFd> {
     loop {
         // SAFETY: a valid C string; nothing else owns the new descriptor.
         let fd = unsafe { libc::openat(dir, name.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC | flags) };

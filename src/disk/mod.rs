@@ -40,7 +40,7 @@ mod use_reserve;
 
 pub use access::{Identity, may_write_as};
 pub use barrier::{MANY_FILES, PublishBarrier, Unsynced};
-pub use cache_files::CacheDir;
+pub use cache_files::{CacheDir, OpenDir};
 pub use confine::confine;
 pub use dir::{Dir, EntryStat};
 pub use file::NewFile;

@@ -4,13 +4,11 @@
 //! The directory of a companion mount is called `STORE-MARK-TOKEN`: the store's id; a mark, which is a hash of the main
 //! mount's path, by which a later command finds what a killed daemon left; and a token, so that no two names are equal.
 
-use super::detach::users_of;
-use super::detach::{busy, detach};
+use super::detach::detach;
 use super::options::Audience;
 use super::sys::{self, Detach};
 use super::table;
 use crate::disk::remove_mount_place;
-use crate::error::Result;
 use crate::types::Digest;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -51,11 +49,6 @@ pub(super) fn main_of(companion: &Path) -> Option<PathBuf> {
     let name = companion.file_name()?.to_str()?;
     let own = table::ours_of("self").into_iter().map(|m| m.at);
     own.into_iter().find(|at| at != companion && name.contains(&format!("-{}-", mark(at))))
-}
-
-/// Refuses while a process uses a companion mount.
-pub(super) fn refuse_if_used(companion: &Path) -> Result<()> {
-    if users_of(companion).is_empty() { Ok(()) } else { Err(busy(companion)) }
 }
 
 /// The directories of companion mounts that killed daemons of a mount at `main` left.

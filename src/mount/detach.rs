@@ -4,7 +4,7 @@ use super::helper::{helper, helper_output, no_helper};
 use super::sys::{self, Detach};
 use super::table;
 use crate::disk::MountEntry;
-use crate::error::{Error, Kind, Result, show_path};
+use crate::error::{Error, Result, show_path};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,9 +21,9 @@ pub fn detach_own(path: &Path, device: &str) {
     }
 }
 
-/// How often, and after which pause, an unmount is tried again that was refused although no process uses the mount: one
-/// that is starting another program holds its files until that program runs.
-const BUSY_RETRIES: u32 = 10;
+/// How often, and after which pause, a mount that is in use is looked at again before an unmount is refused. A process
+/// that is starting another program has a child with all of its files until that program runs.
+const BUSY_RETRIES: u32 = 20;
 const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Detaches the topmost mount at `path`.
@@ -32,24 +32,47 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 /// Refused when it is in use, naming the processes; I/O.
 pub(super) fn detach(path: &Path, how: Detach) -> Result<()> {
     for _ in 0..BUSY_RETRIES {
-        match detach_once(path, how) {
-            Err(e) if e.kind() == Kind::Conflict && users_of(path).is_empty() => std::thread::sleep(BUSY_INTERVAL),
-            done => return done,
+        match detach_once(path, how)? {
+            Outcome::Detached => return Ok(()),
+            Outcome::Busy => std::thread::sleep(BUSY_INTERVAL),
         }
     }
-    detach_once(path, how)
+    match detach_once(path, how)? {
+        Outcome::Detached => Ok(()),
+        Outcome::Busy => Err(busy(path, &users_of(path))),
+    }
 }
 
-fn detach_once(path: &Path, how: Detach) -> Result<()> {
+/// Refuses while a process uses something below `path`.
+///
+/// # Errors
+/// Refused, naming the processes.
+pub(super) fn refuse_if_used(path: &Path) -> Result<()> {
+    for _ in 0..BUSY_RETRIES {
+        if users_of(path).is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(BUSY_INTERVAL);
+    }
+    let users = users_of(path);
+    if users.is_empty() { Ok(()) } else { Err(busy(path, &users)) }
+}
+
+enum Outcome {
+    Detached,
+    Busy,
+}
+
+fn detach_once(path: &Path, how: Detach) -> Result<Outcome> {
     match sys::unmount(path, how) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(Outcome::Detached),
         Err(e) if e.raw_os_error() == Some(libc::EPERM) => detach_by_helper(path, how),
-        Err(e) if e.raw_os_error() == Some(libc::EBUSY) => Err(busy(path)),
+        Err(e) if e.raw_os_error() == Some(libc::EBUSY) => Ok(Outcome::Busy),
         Err(e) => Err(Error::io("unmount", path, e)),
     }
 }
 
-fn detach_by_helper(path: &Path, how: Detach) -> Result<()> {
+fn detach_by_helper(path: &Path, how: Detach) -> Result<Outcome> {
     let what = format!("cannot unmount {}", show_path(path));
     let mut command = helper();
     command.arg("-u");
@@ -59,20 +82,19 @@ fn detach_by_helper(path: &Path, how: Detach) -> Result<()> {
     command.arg("--").arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let ended = command.output().map_err(|e| no_helper(e, &what))?;
     if ended.status.success() {
-        return Ok(());
+        return Ok(Outcome::Detached);
     }
     let output = helper_output(&ended.stderr);
     if output.contains("busy") {
-        return Err(busy(path));
+        return Ok(Outcome::Busy);
     }
     Err(Error::io_message(what).with_cause(output).with_hint("only root and the user that mounted it can unmount it"))
 }
 
 /// The error for a mount that is in use.
-pub(super) fn busy(path: &Path) -> Error {
-    let users = users_of(path);
+fn busy(path: &Path, users: &[PathUser]) -> Error {
     let e = Error::conflict(format!("cannot unmount {}: it is in use", show_path(path)));
-    match users.as_slice() {
+    match users {
         [] => e.with_hint("close its files and leave its directories, then run the command again"),
         some => some.iter().fold(e, |e, user| e.with_cause(user.to_string())).with_hint(
             "end these processes, or make them close the files and leave the directories, then run the command again",

@@ -1,7 +1,7 @@
 //! Unmounting a cairn mount by path, also when its daemon was killed; what is left of it in other places.
 
 use super::companion;
-use super::detach::detach;
+use super::detach::{detach, refuse_if_used};
 use super::sys::{self, Detach};
 use super::table;
 use crate::disk::MountEntry;
@@ -63,7 +63,7 @@ pub fn unmount(mnt: &Path) -> Result<Unmounted> {
         .with_hint("use umount(8)"));
     }
     if let Some((companion, _)) = companion::companion_of(&path) {
-        companion::refuse_if_used(&companion)?; // its daemon would continue to serve them, unseen
+        refuse_if_used(&companion)?; // its daemon would continue to serve them, unseen
     }
     let how = if table::is_dead(&path) { Detach::Lazily } else { Detach::IfIdle };
     let daemon = if how == Detach::IfIdle { daemon_of(&path) } else { None };

@@ -396,14 +396,29 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        for _ in 0..50 {
-            if Command::new("umount").arg(&self.0).status().is_ok_and(|s| s.success()) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100)); // the daemon has not ended yet
+        if !unmounts(&self.0) {
+            drop(Command::new("umount").arg("-l").arg(&self.0).status());
         }
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
     }
+}
+
+/// Unmounts by the system's command, not by cairn's.
+#[track_caller]
+pub fn plain_umount(at: &Path) {
+    assert!(unmounts(at), "umount {}", at.display());
+}
+
+/// Tries again what is in use: a daemon has not ended yet, or another test is starting a program. Until that runs, its
+/// process has all files of this one.
+fn unmounts(at: &Path) -> bool {
+    (0..100).any(|_| {
+        let done = Command::new("umount").arg(at).output();
+        let busy = done.as_ref().is_ok_and(|done| text(&done.stderr).contains("busy"));
+        if busy {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        done.is_ok_and(|done| done.status.success())
+    })
 }
 
 /// A test store whose directory lies on a file system of its own.

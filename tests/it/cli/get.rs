@@ -1,6 +1,6 @@
 //! `cairn get`: case 36.
 
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, text};
+use crate::support::{TestStore, copy_tree, make_tree, plain_umount, random_bytes, snapshot, text};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -474,7 +474,7 @@ fn what_is_mounted_in_a_directory_that_a_killed_get_left_is_not_removed() {
     make_tree(&ram, &[("diary", b"mine")]);
     let refused = test_store.cairn(&["get", "x", "out"]).output().unwrap();
     let kept = ram.join("diary").exists();
-    assert!(Command::new("umount").arg(&ram).status().unwrap().success());
+    plain_umount(&ram);
     assert!(kept, "{}", text(&refused.stderr));
     assert_eq!(refused.status.code(), Some(3));
     assert!(text(&refused.stderr).contains("another file system is mounted there"), "{}", text(&refused.stderr));

@@ -1,6 +1,7 @@
 //! The mount's daemon: starting, ending, being killed.
 
 use super::support::*;
+use crate::support::plain_umount;
 use cairn::error::Kind;
 use cairn::fuse::unmount;
 use std::fs::{self, File};
@@ -45,7 +46,7 @@ fn umount_leaves_no_process_and_an_empty_directory() {
 fn a_plain_umount_ends_the_daemon_too() {
     let place = Location::new();
     let mounted = place.mount(place.version(&simple()));
-    assert!(Command::new("umount").arg(mounted.path()).status().unwrap().success());
+    plain_umount(mounted.path());
     wait_until("the daemon to end", || daemons(mounted.path()).is_empty());
 }
 
@@ -175,7 +176,7 @@ fn an_aborted_connection_takes_the_dead_mount_away() {
     let control = place.empty("control");
     assert!(Command::new("mount").args(["-t", "fusectl", "none"]).arg(&control).status().unwrap().success());
     let aborted = fs::write(control.join(format!("{minor}/abort")), "1");
-    assert!(Command::new("umount").arg(&control).status().unwrap().success());
+    plain_umount(&control);
     aborted.unwrap();
     wait_until("the daemon to end", || daemons(mounted.path()).is_empty());
     assert!(!is_mounted(mounted.path()));

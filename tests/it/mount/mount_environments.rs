@@ -2,6 +2,7 @@
 //! over.
 
 use super::support::*;
+use crate::support::plain_umount;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -69,7 +70,7 @@ fn on_a_stacked_file_system_passthrough_is_refused_the_log_says_so_and_reads_are
         assert!(output.status.success(), "{}", stderr_of(&output));
         assert_eq!(seen(mounted.path()), expected(&version));
     }
-    assert!(Command::new("umount").arg(&merged).status().unwrap().success());
+    plain_umount(&merged);
     assert!(place.logged().contains("the kernel refuses passthrough here"), "{}", place.logged());
 }
 
@@ -126,7 +127,7 @@ fn a_mount_that_mount_fuse3_makes_and_hands_over_is_served_without_privileges_an
         assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EROFS));
     }
     assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
-    assert!(Command::new("umount").arg(&mnt).status().unwrap().success());
+    plain_umount(&mnt);
 }
 
 /// A store inside a version that is mounted itself: the outer daemon is stopped, and the inner one has a disk that does

@@ -1,7 +1,7 @@
 //! How a stage begins, is resumed and ends.
 
 use super::support::{LARGE, contributions, finished, is_mounted, kill, left, stage, whole};
-use crate::support::{TestStore, make_tree, random_bytes, snapshot, text};
+use crate::support::{TestStore, make_tree, plain_umount, random_bytes, snapshot, text};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -98,7 +98,7 @@ fn a_plain_umount_and_a_signal_leave_the_contribution_open() {
     let test_store = TestStore::new();
     let staged = stage(&test_store, "r");
     fs::write(staged.at("one"), "1").unwrap();
-    assert!(Command::new("umount").arg(&staged.mnt).status().unwrap().success());
+    plain_umount(&staged.mnt);
     for _ in 0..200 {
         if test_store.ok(&["locks"]).is_empty() || !test_store.ok(&["locks"]).contains("stage") {
             break;

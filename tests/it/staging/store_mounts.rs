@@ -2,7 +2,7 @@
 
 use super::support::{contributions, is_mounted, kill, left, whole};
 use crate::mount::users::ran_where_fuse_is_open_to_all;
-use crate::support::{TestStore, make_tree, random_bytes, snapshot, text};
+use crate::support::{TestStore, make_tree, plain_umount, random_bytes, snapshot, text};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -284,7 +284,7 @@ fn umount_and_a_signal_leave_contributions_open_and_take_both_mounts_away() {
     assert_eq!(names(&store.at(".staging/a/d/r")), ["x", "y"]);
     // What is open when MNT goes by a plain umount is served until it is closed.
     let mut open = fs::File::create(store.at(".staging/a/d/r/z")).unwrap();
-    assert!(Command::new("umount").arg(&store.mnt).status().unwrap().success());
+    plain_umount(&store.mnt);
     store.gone();
     std::io::Write::write_all(&mut open, b"late").unwrap();
     drop(open);

@@ -1,7 +1,7 @@
 //! How the bytes of a blob are stored in a pack: as they are, or compressed. See FORMAT.md, "Compressed blobs".
 
 use super::backoff::Backoff;
-use super::frames::{self, FrameCompressor, FrameForm, content_length};
+use super::frames::{self, FrameCompressor, FrameForm, content_length, most_compressed};
 use super::pack::{Codec, SMALL_MAX};
 use std::borrow::Cow;
 use std::io;
@@ -34,8 +34,6 @@ const LEVEL: i32 = 1;
 const MIN_LENGTH: usize = 128;
 /// Longer ones are recipes of many parts, which are rare.
 const MAX_LENGTH: usize = SMALL_MAX as usize;
-/// A blob is compressed if that saves at least this part of it.
-const MIN_SAVING: usize = 8;
 
 /// Compresses the blobs that one thread stores.
 #[derive(Default)]
@@ -82,10 +80,11 @@ impl BlobCompressor {
         }
         let Some(zstd) = &mut self.zstd else { return false };
         self.frame.clear();
-        self.frame.reserve(bytes.len() - bytes.len() / MIN_SAVING);
+        let most = most_compressed(bytes.len());
+        self.frame.reserve(most);
         // The frame's capacity can be larger, from an earlier blob.
         zstd.compress_to_buffer(bytes, &mut self.frame).is_ok()
-            && self.frame.len() <= bytes.len() - bytes.len() / MIN_SAVING
+            && self.frame.len() <= most
             && content_length(&self.frame, FrameForm::Plain) == Some(bytes.len())
     }
 }

@@ -29,8 +29,13 @@ const SKIPPED: [u8; 4] = 0x184d_2a5c_u32.to_le_bytes();
 const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 /// Higher levels save nothing of text in frames of this size.
 const LEVEL: i32 = 1;
-/// Content is compressed if that saves at least this part of a sample.
+/// Content is compressed if that saves at least this part of it.
 const MIN_SAVING: usize = 8;
+
+/// The most bytes that compressed content may have. If it has more, it is stored as it is.
+pub(super) fn most_compressed(length: usize) -> usize {
+    length - length / MIN_SAVING
+}
 
 /// What the descriptor in a frame's header says, apart from the size of a field.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -213,7 +218,7 @@ impl FrameCompressor {
         for part in samples.chunks(FRAME) {
             self.append(part)?;
         }
-        Ok(self.blob.len() <= samples.len() - samples.len() / MIN_SAVING)
+        Ok(self.blob.len() <= most_compressed(samples.len()))
     }
 
     /// Appends the frame for some content. Returns its length.

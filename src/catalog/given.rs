@@ -50,13 +50,7 @@ pub(super) fn leave(
 ) -> Result<()> {
     let (disk, dir) = (store.disk(), store.layout().given(name));
     let path = |number: VersionNumber| dir.join(number.to_string());
-    if let Err(e) = disk.create_marker(&path(number)) {
-        if e.errno() != Some(libc::ENOENT) {
-            return Err(e);
-        }
-        disk.create_dir(&dir)?;
-        disk.create_marker(&path(number))?;
-    }
+    disk.create_marker(&path(number))?;
     for number in lower {
         let _: Result<()> = disk.remove_file(&path(number)); // another process may have removed it
     }

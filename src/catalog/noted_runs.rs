@@ -4,7 +4,6 @@
 //! A mark is made after its note is durable, and is not synced: if it is missing, the run may be noted a second time,
 //! which changes nothing.
 
-use super::artifact::ensure_dir;
 use super::version::Version;
 use super::version_record::RunRecord;
 use crate::disk;
@@ -32,13 +31,7 @@ pub(super) fn has(version: &Version, run: &RunRecord) -> Result<bool> {
 
 /// Marks a run that a durable note names. It is only a shortcut: an error leaves it out.
 pub(super) fn add(version: &Version, run: &RunRecord) {
-    let store = version.store();
-    let Some(mark) = mark(version, run) else { return };
-    let marked = store.disk().create_marker(&mark);
-    if marked.is_err_and(|e| e.errno() == Some(libc::ENOENT))
-        && let Some(dir) = mark.parent()
-        && ensure_dir(store, dir).is_ok()
-    {
-        let _: Result<()> = store.disk().create_marker(&mark);
+    if let Some(mark) = mark(version, run) {
+        let _: Result<()> = version.store().disk().create_marker(&mark);
     }
 }

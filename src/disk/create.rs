@@ -124,14 +124,25 @@ impl Disk {
         Ok(NewFile::new(file, path))
     }
 
-    /// Creates an empty file whose name is the information; an existing one is fine.
+    /// Creates an empty file whose name is the information, and the directories above it that are missing; an existing
+    /// one is fine.
     ///
     /// # Errors
-    /// I/O.
+    /// As [`Disk::create_dir`].
     pub fn create_marker(&self, path: &Path) -> Result<()> {
-        match self.create_file_with(path.to_path_buf(), 0o666) {
+        let create = || match self.create_file_with(path.to_path_buf(), 0o666) {
             Err(e) if e.errno() == Some(libc::EEXIST) => Ok(()),
             made => made.map(drop),
+        };
+        match (create(), path.parent()) {
+            (Err(e), Some(dir)) if e.errno() == Some(libc::ENOENT) => {
+                if let Some(above) = dir.parent() {
+                    self.create_dirs(above)?;
+                }
+                self.create_dir(dir)?;
+                create()
+            }
+            (made, _) => made,
         }
     }
 

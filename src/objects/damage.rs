@@ -89,12 +89,8 @@ impl DamagedItem {
 
     /// Puts it on the list of known damage. Best effort.
     pub(super) fn list(&self, layout: &Layout, disk: &Disk) {
-        let dir = layout.damaged();
-        let path = dir.join(self.file_name());
-        if disk.create_marker(&path).is_err() && disk.create_dir(&dir).is_ok() {
-            // A store of an earlier release does not have the directory.
-            let _: Result<()> = disk.create_marker(&path);
-        }
+        // A store of an earlier release does not have the directory.
+        let _: Result<()> = disk.create_marker(&layout.damaged().join(self.file_name()));
     }
 
     pub(super) fn from_file_name(name: &str) -> Option<DamagedItem> {

@@ -30,8 +30,9 @@ pub const HELP: Help = Help {
          The size of an artifact is that of its newest version, but ALONE counts all its versions, so it can be \
          larger. \
          Headings are printed on a terminal, or with --header.",
-        "Sizes are those of files as they are read. Files that versions share are stored once: removing one version of \
-         two that are equal frees nothing. Large files that differ a little share most of their bytes, too.",
+        "Sizes are those of files as they are read; what the store compressed takes less, and frees less. Files that \
+         versions share are stored once: removing one version of two that are equal frees nothing. Large files that \
+         differ a little share most of their bytes, too.",
     ],
     examples: &[
         ("cairn du", "which artifacts are large"),

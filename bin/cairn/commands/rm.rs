@@ -64,8 +64,9 @@ pub const HELP: Help = Help {
          printed with what keeps it.",
         "--expired removes versions that have expired: the time that `cairn annotate --ttl` gave them has passed since \
          they were made, by this host's clock. Nothing removes them by itself. Versions that do not expire stay.",
-        "The bytes that it prints are those of files that no other version and no draft has. If there are \
-         millions of files to compare, the number is an estimate, and says so.",
+        "The bytes that it prints are those of files that no other version and no draft has, as they are read; what \
+         the store compressed takes less, and frees less. If there are millions of files to compare, the number is an \
+         estimate, and says so.",
     ],
     examples: &[
         ("cairn rm images:v3 images:v4", ""),

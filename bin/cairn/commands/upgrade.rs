@@ -17,7 +17,10 @@ pub const HELP: Help = Help {
          added; nothing, if the store lacks nothing. What is stored already does not change.",
         "compressed-content: the content of small files is compressed where that saves space.",
         "Releases of cairn that do not know what was added can no longer open the store. Processes of such releases \
-         that have it open cannot read what is stored from now on: end them first. `cairn locks` lists them.",
+         that have it open cannot read what is stored from now on; their mounts give EIO for it. End them first, and \
+         mount again with this release. `cairn locks` lists them.",
+        "The same holds for composed-files and compressed-parts, which `put` adds with the first large file that needs \
+         them.",
     ],
     examples: &[("cairn upgrade", "compress what is put from now on")],
     exit: &[],

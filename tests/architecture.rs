@@ -152,6 +152,28 @@ fn only_disk_changes_the_disk() {
     assert!(wrong.is_empty(), "these belong into src/disk:\n{}", wrong.join("\n"));
 }
 
+/// Where a mapped file was cut, or the disk cannot read it, the process gets SIGBUS, which ends it. `read` gives an
+/// error.
+#[test]
+fn no_file_is_mapped() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = 0;
+    let mut wrong = Vec::new();
+    for dir in ["src", "bin", "python/src"] {
+        for entry in walkdir::WalkDir::new(root.join(dir)).into_iter().map(Result::unwrap) {
+            if entry.path().extension().is_none_or(|e| e != "rs") || is_test(entry.path()) {
+                continue;
+            }
+            files += 1;
+            let code = code(&std::fs::read_to_string(entry.path()).unwrap());
+            wrong
+                .extend(["mmap", "mremap"].iter().filter(|word| code.contains(*word)).map(|_| entry.path().to_owned()));
+        }
+    }
+    assert!(files > 200, "the sources were found");
+    assert!(wrong.is_empty(), "these map files: {wrong:?}");
+}
+
 /// A program that uses the library need not know which versions of these two crates it was built with. `disk` is not
 /// public.
 #[test]

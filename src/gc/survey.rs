@@ -11,7 +11,7 @@ use super::report::GcReport;
 use crate::disk::{self, Dir, FsKind};
 use crate::error::Result;
 use crate::objects::{
-    BlobKind, BlobSet, Damage, KnownDamage, MAX_BLOBS, PackBlobs, RecipesInPacks, SMALL_MAX, StoredFile,
+    BlobKind, BlobSet, Damage, DamagedItem, KnownDamage, MAX_BLOBS, PackBlobs, RecipesInPacks, SMALL_MAX, StoredFile,
 };
 use crate::progress::Progress;
 use crate::store::Store;
@@ -137,7 +137,7 @@ impl Survey {
         }
         for (pack, digest, kind) in suspect {
             // No other pack has it. A damaged copy is better than none: it may be mended.
-            if survey.homes.claim(marks, &digest, kind) {
+            if !is_repaired(store, &wanted.damage, &digest, kind)? && survey.homes.claim(marks, &digest, kind) {
                 survey.packs[pack].damaged = true;
             }
         }
@@ -350,6 +350,15 @@ fn read_pack(store: &Store, known: &RecipesInPacks, file: &StoredFile, written: 
 fn is_object(store: &Store, digest: &Digest, kind: BlobKind, len: u32) -> Result<bool> {
     let large = kind == BlobKind::Content && u64::from(len) >= SMALL_MAX;
     Ok(large && disk::lstat(&store.layout().object(digest))?.is_some_and(|meta| meta.size() == u64::from(len)))
+}
+
+/// Whether a long content, of which a pack has a damaged copy, has an object: a repair stores it as one.
+fn is_repaired(store: &Store, damage: &KnownDamage, digest: &Digest, kind: BlobKind) -> Result<bool> {
+    if kind != BlobKind::Content || damage.has(&DamagedItem::Object(*digest)) {
+        return Ok(false);
+    }
+    let found = disk::lstat(&store.layout().object(digest))?;
+    Ok(found.is_some_and(|meta| meta.is_file() && meta.size() >= SMALL_MAX))
 }
 
 /// The packs in place with the times when they were written, the largest first.

@@ -418,6 +418,28 @@ fn a_part_that_a_repair_stores_as_an_object_serves_all_versions_that_have_it() {
 }
 
 #[test]
+fn a_collection_frees_the_pack_of_a_damaged_part_that_a_repair_stored_as_an_object() {
+    let (test_store, all) = four_versions();
+    copy_tree(&test_store.store_path(), &test_store.path("backup"));
+    let part = sources(&test_store, "a:v1").into_iter().find(RecipeSource::is_framed).unwrap();
+    let (pack, header) = framed_blob(&test_store, &part);
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[header + 300] ^= 1;
+    rewritten(&pack, &bytes);
+    // While a writer is at work, a repair removes no pack.
+    make_tree(&test_store.path("e"), &[("small", b"other")]);
+    let writer = test_store.stopped_before(4, &["put", "b", "e"]);
+    test_store.cairn(&["verify", "--repair-from", "backup"]).output().unwrap();
+    assert!(pack.exists() && files(&test_store.store_path().join("objects")).len() == 2);
+    resume(&writer);
+    assert!(writer.wait_with_output().unwrap().status.success());
+    gc(&test_store);
+    assert!(!pack.exists(), "what is needed of it has other copies");
+    test_store.clean("collected");
+    whole(&test_store, &all, 0..4);
+}
+
+#[test]
 fn a_cache_with_wrong_bytes_of_a_part_is_not_in_the_way_when_the_store_is_right_again() {
     let (test_store, all) = four_versions();
     let part = sources(&test_store, "a:v1").into_iter().find(RecipeSource::is_framed).unwrap();

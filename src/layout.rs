@@ -275,7 +275,12 @@ impl Layout {
 
     /// The marks of runs that the notes of a version name.
     pub fn noted_runs(&self, name: &ArtifactName, number: VersionNumber) -> PathBuf {
-        self.artifact(name).join("made").join(number.to_string())
+        self.all_noted_runs(name).join(number.to_string())
+    }
+
+    /// These marks of all versions of an artifact.
+    pub fn all_noted_runs(&self, name: &ArtifactName) -> PathBuf {
+        self.artifact(name).join("made")
     }
 
     /// The records of runs that used a version.

@@ -16,7 +16,7 @@ pub(crate) mod manifest_file;
 pub mod note;
 mod note_log;
 mod note_record;
-mod noted_runs;
+pub(crate) mod noted_runs;
 pub(crate) mod numbers;
 pub mod origin;
 pub(crate) mod passed_record;

@@ -4,11 +4,14 @@
 //! A mark is made after its note is durable, and is not synced: if it is missing, the run may be noted a second time,
 //! which changes nothing.
 
+use super::numbers;
 use super::version::Version;
 use super::version_record::RunRecord;
 use crate::disk;
 use crate::error::Result;
-use crate::types::Digest;
+use crate::store::Store;
+use crate::types::{ArtifactName, Digest, VersionNumber};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// The mark of a run: named by the digest of its record, so runs that differ in any field have different marks.
@@ -33,5 +36,15 @@ pub(super) fn has(version: &Version, run: &RunRecord) -> Result<bool> {
 pub(super) fn add(version: &Version, run: &RunRecord) {
     if let Some(mark) = mark(version, run) {
         let _: Result<()> = version.store().disk().create_marker(&mark);
+    }
+}
+
+/// Removes the marks of these versions, which are removed. If one is restored, a run may be noted a second time. Best
+/// effort: a run may leave a mark at the same moment.
+pub(crate) fn remove(store: &Store, name: &ArtifactName, removed: &HashSet<VersionNumber>) {
+    let layout = store.layout();
+    let Ok(marked) = numbers::versions(&layout.all_noted_runs(name)) else { return };
+    for number in marked.into_iter().filter(|number| removed.contains(number)) {
+        let _: Result<()> = store.disk().remove_tree(&layout.noted_runs(name, number));
     }
 }

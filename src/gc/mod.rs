@@ -23,6 +23,7 @@ mod trash;
 pub use crate::lock::LockRecord;
 pub use report::{Amount, GcReport, IdleDraft, TokenOfOther};
 
+use crate::catalog::noted_runs;
 use crate::disk::{self, ReserveUse};
 use crate::error::{Error, Result};
 use crate::lock::{self, LockFile};
@@ -123,6 +124,9 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     own.write_history(&marker.history)?;
     let rest = move_unneeded(store, &own, &marker, &removals, options, &mut report)?;
     sweep(store, (own, rest), marker, options, &mut report)?;
+    for (name, removed) in removals.by_artifact().filter(|(_, removed)| !removed.is_empty()) {
+        noted_runs::remove(store, name, removed);
+    }
     drop(reserve);
     store.disk().make_reserve()?;
     Ok(report)

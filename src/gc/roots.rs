@@ -34,6 +34,10 @@ impl Removals {
         Ok(Removals(all))
     }
 
+    pub(super) fn by_artifact(&self) -> impl Iterator<Item = (&ArtifactName, &HashSet<VersionNumber>)> {
+        self.0.iter()
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = (&ArtifactName, VersionNumber)> {
         self.0.iter().flat_map(|(name, numbers)| numbers.iter().map(move |number| (name, *number)))
     }

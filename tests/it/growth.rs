@@ -185,6 +185,24 @@ fn marks(test_store: &TestStore) -> PathBuf {
 }
 
 #[test]
+fn a_collection_removes_the_marks_of_a_removed_version_and_each_run_of_a_restored_one_is_listed_once() {
+    let test_store = made_by(20);
+    let runs = || newest(&test_store.store()).annotations().unwrap().runs;
+    let before = runs();
+    test_store.ok(&["gc"]);
+    assert_eq!((before.len(), count(&marks(&test_store))), (20, 19));
+    test_store.ok(&["rm", "x:v0"]);
+    test_store.ok(&["gc"]);
+    assert!(!marks(&test_store).exists());
+    test_store.ok(&["restore", "x:v0"]);
+    log(&test_store.store(), 1);
+    log(&test_store.store(), 20);
+    assert_eq!(count(&marks(&test_store)), 2);
+    assert!(runs()[..20] == before && runs().len() == 21);
+    test_store.clean("restored");
+}
+
+#[test]
 fn a_run_is_noted_once_whatever_step_a_crash_interrupts() {
     let from = made_by(17); // the next note has a summary
     make_tree(&from.path("d"), &[("f", b"same")]);

@@ -6,9 +6,12 @@
 //! `CAIRN_BENCH_GC_CHAIN` (300) patches of one file each on a version of 10,000 files: files, bytes and the time of a
 //! patch before and after.
 //!
-//! `-- make-objects DIR`, `measure-objects DIR`, `make-chain DIR`, `measure-chain DIR` do one part, so that a store
-//! that takes long to make is measured on an idle machine. A measurement changes the store.
+//! `-- make-objects DIR`, `make-composed DIR`, `measure-objects DIR`, `make-chain DIR`, `measure-chain DIR` do one
+//! part, so that a store that takes long to make is measured on an idle machine. A measurement changes the store.
+//! `make-composed` makes `CAIRN_BENCH_GC_COMPOSED` (20,000) composed files, for `measure-objects`.
 
+#[path = "gc_composed.rs"]
+mod composed;
 #[allow(dead_code)]
 mod support;
 
@@ -35,6 +38,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["make-objects", dir] => make_objects(Path::new(dir)),
+        ["make-composed", dir] => composed::make(Path::new(dir), number("CAIRN_BENCH_GC_COMPOSED", 20_000)),
         ["measure-objects", dir] => measure_objects(Path::new(dir)),
         ["make-chain", dir] => make_chain(Path::new(dir)),
         ["measure-chain", dir] => measure_chain(Path::new(dir)),

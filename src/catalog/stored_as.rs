@@ -33,6 +33,6 @@ impl StoredAs<'_> {
         if sources.peek().is_none() || self.store.objects().has_object_file(digest).unwrap_or(false) {
             each(digest, size);
         }
-        sources.for_each(|source| each(&source.digest, source.size));
+        sources.for_each(|source| each(&source.digest, source.size()));
     }
 }

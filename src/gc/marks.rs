@@ -129,7 +129,7 @@ impl Marks {
     fn count_source(&mut self, source: &RecipeSource) {
         let is_named = source.is_packed() || self.content.position(&source.digest).is_some();
         if !is_named && self.sources.insert(source.digest.prefix()) {
-            self.source_bytes += source.size;
+            self.source_bytes += source.size();
         }
     }
 

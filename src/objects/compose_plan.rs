@@ -61,7 +61,7 @@ impl Plan {
         plan.drop_surplus_sources(base, false, &SOURCES);
         plan.drop_surplus_sources(base, true, &FRAMED_SOURCES);
         plan.align_long_parts();
-        let kept: u64 = plan.used().keys().map(|source| base.sources[*source as usize].size).sum();
+        let kept: u64 = plan.used().keys().map(|source| base.sources[*source as usize].size()).sum();
         let is_worth = plan.stored_again() <= size / 2 && kept + plan.stored_again() <= MAX_KEPT * size;
         (is_worth && plan.pieces.len() <= MAX_PIECES).then_some(plan)
     }
@@ -83,7 +83,7 @@ impl Plan {
         let mut numbers: HashMap<u32, u32> = HashMap::new();
         let mut extents: Vec<Extent> = Vec::new();
         // The rest comes last. Until the number of sources before it is known, its contents are counted down.
-        let mut rest_left = rest.iter().zip((0..=u32::MAX).rev()).map(|(source, number)| (number, 0, source.size));
+        let mut rest_left = rest.iter().zip((0..=u32::MAX).rev()).map(|(source, number)| (number, 0, source.size()));
         let mut rest_now = rest_left.next();
         let mut add = |source, offset, len| match extents.last_mut() {
             Some(last) if last.source == source && last.offset + last.len == offset => last.len += len,
@@ -138,7 +138,7 @@ impl Plan {
     /// Stores the parts of sources again of which little is used: else these would be kept for them.
     fn drop_wasteful_sources(&mut self, base: &Base) {
         let mut used = self.used();
-        used.retain(|source, bytes| *bytes < base.sources[*source as usize].size / MIN_USE);
+        used.retain(|source, bytes| *bytes < base.sources[*source as usize].size() / MIN_USE);
         self.drop(|piece| piece.from.is_some_and(|(source, _)| used.contains_key(&source)));
     }
 

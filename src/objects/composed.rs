@@ -85,7 +85,7 @@ impl Objects {
     fn open_sources(&self, digest: &Digest, recipe: Recipe, depth: SearchDepth) -> Result<ComposedFile> {
         let mut sources = Vec::with_capacity(recipe.sources.len());
         let mut damage = None;
-        for source @ RecipeSource { digest, size, .. } in &recipe.sources {
+        for source in &recipe.sources {
             if source.is_framed() {
                 let damage = match &mut damage {
                     Some(damage) => damage,
@@ -95,10 +95,12 @@ impl Objects {
                 continue;
             }
             let mut bytes = Vec::new();
-            sources.push(match self.plain_content(digest, *size, None, &mut bytes, depth)? {
+            sources.push(match self.plain_content(&source.digest, source.size(), None, &mut bytes, depth)? {
                 Content::Small(()) => OpenSource::Memory(bytes),
                 Content::Large(object) => OpenSource::File(object),
-                Content::Composed(_) => return Err(Error::damaged(format!("source {digest} is composed itself"))),
+                Content::Composed(_) => {
+                    return Err(Error::damaged(format!("source {} is composed itself", source.digest)));
+                }
             });
         }
         Ok(ComposedFile::new(*digest, recipe, sources))
@@ -121,7 +123,7 @@ impl Objects {
         damage: &KnownDamage,
         depth: SearchDepth,
     ) -> Result<OpenSource> {
-        let RecipeSource { digest, size, .. } = source;
+        let (digest, size) = (&source.digest, source.size());
         let kind = BlobKind::Content;
         let mut from_pack = |file: &Arc<PackFile>, number: PackRef, offset: u32, _: u32| {
             let pack = self.pack_name(number);
@@ -129,7 +131,7 @@ impl Objects {
                 return Err(Miss::Incomplete(format!("{kind} {digest} is on the list of known damage")));
             }
             let table = file.read_table(digest, offset)?;
-            if table.content_length() != *size {
+            if table.content_length() != size {
                 let found = table.content_length();
                 return Err(file.wrong(offset, &format!("{kind} {digest} has {found} bytes, expected {size}")));
             }
@@ -137,7 +139,7 @@ impl Objects {
             let at = FoundAt { digest: *digest, file: file.clone(), number, pack, offset, open_packs, layout, disk };
             Ok(OpenSource::Framed(FramedSource::new(at, table)))
         };
-        let mut from_object = |path: PathBuf| LargeObject::open(self, path, digest, *size).map(OpenSource::File);
+        let mut from_object = |path: PathBuf| LargeObject::open(self, path, digest, size).map(OpenSource::File);
         let (guess, order) = (MAX_TABLE as u32, SearchOrder::PacksFirst);
         self.search(Query { digest, kind, hint: None, guess, order, depth }, &mut from_pack, Some(&mut from_object))
     }

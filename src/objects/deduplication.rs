@@ -239,7 +239,7 @@ impl Deduplication {
         let Some(sources) = self.composed_of(digest, size)? else { return Ok(false) };
         self.rely_on_packs();
         for source in sources.iter().filter(|source| source.may_be_object()) {
-            if !source.is_packed() || self.sees_object(&source.digest, source.size)? {
+            if !source.is_packed() || self.sees_object(&source.digest, source.size())? {
                 self.rely_on_object(&source.digest);
             }
         }
@@ -259,7 +259,7 @@ impl Deduplication {
                 return Ok(true);
             }
         }
-        let found = source.may_be_object() && self.sees_object(&source.digest, source.size)?;
+        let found = source.may_be_object() && self.sees_object(&source.digest, source.size())?;
         if found {
             self.rely_on_object(&source.digest);
         }
@@ -274,7 +274,7 @@ impl Deduplication {
                 return Ok(true);
             }
         }
-        Ok(source.may_be_object() && self.sees_object(&source.digest, source.size)?)
+        Ok(source.may_be_object() && self.sees_object(&source.digest, source.size())?)
     }
 
     /// The sources of content that is composed, if its recipe and all of them are in place and not known to be damaged.

@@ -23,42 +23,46 @@ const PACKED: u64 = 1 << 63;
 /// What the checksum of a recipe begins with.
 const DOMAIN: &[u8] = b"cairn-recipe-1\n";
 
-/// A content that a recipe takes parts of. It is an object file, or packed; never composed itself.
+/// A content that a recipe takes parts of. It is an object file, or packed; never composed itself. A collection has
+/// those of all recipes in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecipeSource {
     /// Its digest.
     pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Whether it is packed although it is long.
-    is_framed: bool,
+    /// Its size in bytes, and [`PACKED`] if it is packed although it is long.
+    size: u64,
 }
 
 impl RecipeSource {
     /// A source that is packed if it is small, else an object.
     pub fn new(digest: Digest, size: u64) -> RecipeSource {
-        RecipeSource { digest, size, is_framed: false }
+        RecipeSource { digest, size: size & !PACKED }
     }
 
     /// A long source that is packed, in compressed frames.
     pub(super) fn framed(digest: Digest, size: u64) -> RecipeSource {
-        RecipeSource { digest, size, is_framed: size >= SMALL_MAX }
+        RecipeSource { digest, size: if size >= SMALL_MAX { size | PACKED } else { size } }
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size & !PACKED
     }
 
     /// Whether it is packed.
     pub fn is_packed(&self) -> bool {
-        self.is_framed || self.size < SMALL_MAX
+        self.is_framed() || self.size < SMALL_MAX
     }
 
     /// Whether it is packed although it is long.
     pub fn is_framed(&self) -> bool {
-        self.is_framed
+        self.size & PACKED != 0
     }
 
     /// Whether readers also take an object for it: one that is packed although it is long may have been damaged, and
     /// a repair stores it as an object.
     pub fn may_be_object(&self) -> bool {
-        self.size >= SMALL_MAX
+        self.size() >= SMALL_MAX
     }
 }
 
@@ -91,8 +95,7 @@ impl Recipe {
         out.extend_from_slice(&self.size.to_le_bytes());
         for source in &self.sources {
             out.extend_from_slice(&source.digest.0);
-            let form = if source.is_framed() { PACKED } else { 0 };
-            out.extend_from_slice(&(source.size | form).to_le_bytes());
+            out.extend_from_slice(&source.size.to_le_bytes());
         }
         for extent in &self.extents {
             out.extend_from_slice(&extent.source.to_le_bytes());
@@ -150,7 +153,7 @@ impl Recipe {
         let inside = |extent: &Extent| {
             let source = self.sources.get(extent.source as usize);
             let end = extent.offset.checked_add(extent.len).filter(|_| extent.len > 0);
-            source.zip(end).is_some_and(|(source, end)| end <= source.size)
+            source.zip(end).is_some_and(|(source, end)| end <= source.size())
         };
         let sum = self.extents.iter().try_fold(0u64, |sum, extent| sum.checked_add(extent.len));
         self.extents.iter().all(inside)
@@ -200,7 +203,7 @@ mod tests {
         assert_eq!(bytes[0], 2);
         let read = Recipe::parse(&bytes, &digest).unwrap();
         assert_eq!(read, recipe);
-        assert!(read.sources[0].is_packed() && read.sources[0].size == 1 << 20);
+        assert!(read.sources[0].is_packed() && read.sources[0].size() == 1 << 20);
         assert!(!RecipeSource::new(digest, 1 << 20).is_packed() && RecipeSource::new(digest, 1 << 10).is_packed());
     }
 

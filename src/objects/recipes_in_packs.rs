@@ -258,7 +258,8 @@ impl Objects {
     /// Whether the object of a source is in place, with its size and time, and not known to be damaged.
     pub(super) fn has_object_of(&self, source: &RecipeSource, damage: &KnownDamage) -> Result<bool> {
         let found = disk::lstat_revalidated(&self.layout().object(&source.digest))?;
-        let is_right = found.is_some_and(|meta| meta.is_file() && meta.len() == source.size && has_object_time(&meta));
+        let is_right =
+            found.is_some_and(|meta| meta.is_file() && meta.len() == source.size() && has_object_time(&meta));
         Ok(is_right && !damage.has(&DamagedItem::Object(source.digest)))
     }
 

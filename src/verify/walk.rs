@@ -337,7 +337,7 @@ impl<'a> Manifests<'a> {
             let sources = if is_composed { self.store.objects().sources_of(&digest, size)? } else { Vec::new() };
             for source in sources {
                 if self.present.as_ref().is_some_and(|present| !present.has(&source.digest)) {
-                    self.report.lost.content.insert(source.digest, source.size);
+                    self.report.lost.content.insert(source.digest, source.size());
                 }
                 needed.push(source.digest);
             }

@@ -378,7 +378,7 @@ fn a_file_that_is_what_an_earlier_one_grew_by_is_not_composed_of_itself() {
     let (v0, new) = (log(1, 2 * MIB), log(2, MIB));
     put(&test_store, &v0);
     put(&test_store, &[&v0[..], &new].concat());
-    assert!(sources(&test_store, "a:v1").iter().any(|source| source.size == MIB as u64 && source.is_framed()));
+    assert!(sources(&test_store, "a:v1").iter().any(|source| source.size() == MIB as u64 && source.is_framed()));
     put(&test_store, &new); // as when a log is rotated
     test_store.clean("rotated");
     gc(&test_store);

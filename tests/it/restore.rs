@@ -27,6 +27,21 @@ fn start() -> TestStore {
     test_store
 }
 
+/// A removed version of which the newest one has all content and all nodes but the root, which was freed.
+fn with_freed_root() -> TestStore {
+    let test_store = TestStore::new();
+    let (large, small) = (random_bytes(2, 300_000), random_bytes(2, 3000));
+    let files = [("large", large.as_slice()), ("d/small", &small)];
+    make_tree(&test_store.path("one"), &files);
+    make_tree(&test_store.path("two"), &files);
+    make_tree(&test_store.path("two"), &[("more", b"more")]);
+    test_store.ok(&["put", "a", "one"]);
+    test_store.ok(&["put", "a", "two"]);
+    test_store.ok(&["rm", "a:v0"]);
+    gc(&test_store, 0);
+    test_store
+}
+
 /// [`start`], in a store that knows restored versions already.
 fn prepared() -> TestStore {
     let test_store = start();
@@ -134,6 +149,20 @@ fn a_version_whose_content_was_freed_cannot_be_restored_until_it_is_put_again() 
 }
 
 #[test]
+fn a_version_of_which_only_the_root_was_freed_is_restored_whole() {
+    let test_store = with_freed_root();
+    assert!(!whole(&test_store, "removed"));
+    test_store.ok(&["restore", "a:v0"]);
+    assert!(whole(&test_store, "restored"));
+    gc(&test_store, 0);
+    assert!(whole(&test_store, "collected"));
+    test_store.ok(&["copy", "a:v0", "b"]);
+    test_store.ok(&["rm", "a:v1"]);
+    gc(&test_store, 0);
+    test_store.clean("the restored version is left alone");
+}
+
+#[test]
 fn a_version_whose_packs_were_rewritten_is_restored_by_its_content() {
     let test_store = TestStore::new();
     let pack = |version: &str| {
@@ -181,6 +210,31 @@ fn a_lost_record_of_a_restore_frees_nothing() {
     assert!(message.contains("number 1 of removal of v0 of a missing"), "{message}");
     std::os::unix::fs::symlink(target, link).unwrap();
     assert!(whole(&test_store, "the record is back"));
+}
+
+#[test]
+fn an_alias_that_moves_away_while_its_version_is_removed_by_force_stays() {
+    let from = TestStore::new();
+    make_tree(&from.path("one"), &[("note", b"one")]);
+    make_tree(&from.path("two"), &[("note", b"two")]);
+    from.ok(&["put", "a", "one"]);
+    from.ok(&["put", "a", "two"]);
+    from.ok(&["alias", "a:v0", "prod"]);
+    from.ok(&["alias", "a:v0", "old"]);
+    let args = ["rm", "a:v0", "--force"];
+    let last = steps(&copy_of(&from), &args);
+    assert!(last > 8, "{last}");
+    for step in 1..=last {
+        let test_store = copy_of(&from);
+        let out = stopped(&test_store, &args, step, || {
+            // It may be removed already: then it is made again.
+            test_store.ok(&["alias", "a:v1", "prod"]);
+        });
+        assert!(out.status.success(), "{step}: {}", text(&out.stderr));
+        assert_eq!(test_store.ok(&["cat", "a:prod", "note"]), "two", "stopped at {step}");
+        test_store.run(&["cat", "a:old", "note"], 6);
+        assert!(!whole(&test_store, "removed"));
+    }
 }
 
 #[test]
@@ -269,16 +323,18 @@ fn a_restore_stopped_anywhere_loses_nothing_to_a_collection() {
 
 #[test]
 fn a_restore_killed_or_failed_at_every_step_is_done_or_not_done_and_succeeds_when_repeated() {
-    let from = start();
-    gc(&from, 1000);
+    let in_trash = start();
+    gc(&in_trash, 1000);
+    let freed = with_freed_root();
     let args = ["restore", "a:v0"];
     // In memory and on the disk: only some file systems can rename without replacing.
-    for copy in [copy_of, on_disk] {
-        let steps = steps(&copy(&from), &args);
+    let copies: [fn(&TestStore) -> TestStore; 2] = [copy_of, on_disk];
+    for (from, copy) in [(&in_trash, copies[0]), (&in_trash, copies[1]), (&freed, copies[1])] {
+        let steps = steps(&copy(from), &args);
         assert!(steps > 8, "{steps}");
         at_once(&faults(steps), |(kind, step)| {
             for collect_between in [false, true] {
-                let test_store = copy(&from);
+                let test_store = copy(from);
                 let out = test_store.cairn(&args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
                 let label = format!("{kind} at step {step}: {}", text(&out.stderr));
                 let there = whole(&test_store, &label);

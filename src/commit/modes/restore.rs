@@ -14,7 +14,7 @@ use crate::commit::publication::retry_with_recovery;
 use crate::error::{Error, Kind, Result};
 use crate::lock::{self, LockRecord, Purpose};
 use crate::locks::Mutex;
-use crate::manifest::{Census, Node, NodeRef, NodeSource, RootNode, Tree, Visitor};
+use crate::manifest::{Census, Node, NodeRef, NodeSink, NodeSource, RootNode, Tree, Visitor};
 use crate::objects::{ObjectWriter, Objects, ThreadWriter};
 use crate::record;
 use crate::store::{RESTORED_VERSIONS, Store};
@@ -126,10 +126,12 @@ fn attempt(store: &Store, version: &Version) -> Result<AttemptOutcome<bool>> {
 }
 
 /// Puts back what the trash has of a version, until all of it is in place. Returns the writer that has seen it there,
-/// and the directories whose names are new.
+/// and the directories whose names are new. A root node that was freed is stored again: the version's `manifest` file
+/// has it.
 fn put_back(store: &Store, version: &Version, work: &Path) -> Result<(ObjectWriter, BTreeSet<PathBuf>)> {
     let nodes = Arc::new(NodesRead { objects: store.objects().clone(), read: Mutex::default() });
     let root = RootNode { node: version.manifest_file()?.root().clone(), place: None };
+    let root_digest = root.node.digest();
     let tree = Tree::of(&root, nodes.clone());
     let mut dirs = BTreeSet::new();
     let mut passes = 0;
@@ -141,6 +143,12 @@ fn put_back(store: &Store, version: &Version, work: &Path) -> Result<(ObjectWrit
             return Ok((writer, dirs));
         }
         if passes == PASSES {
+            if missing.iter().eq([&root_digest]) {
+                let mut sink = writer.node_writer()?;
+                sink.store(&root.node)?;
+                sink.close()?;
+                return Ok((writer, dirs));
+            }
             return Err(freed(version, &writer, &tree)?);
         }
         let trash = store.objects().trash()?;
@@ -197,7 +205,9 @@ fn missing(store: &Store, writer: &ObjectWriter, tree: &Tree, nodes: &NodesRead)
     let mut content = InPlace { thread: writer.thread_writer(), missing: HashSet::new() };
     Census::new().visit(tree, &mut content)?;
     let InPlace { mut missing, .. } = content;
-    for at in nodes.read.lock().iter() {
+    // The root is not read: a version has it in its own file.
+    let root = NodeRef::from(tree.digest());
+    for at in nodes.read.lock().iter().chain([&root]) {
         if !writer.has_node(at)? {
             missing.insert(at.digest);
         }

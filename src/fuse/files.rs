@@ -187,7 +187,7 @@ impl Files {
     /// An object file that is open and unchanged since it was checked.
     fn open_already(&self, digest: &Digest) -> FuseResult<Option<Arc<CheckedObject>>> {
         let Some(large) = self.large.get(digest) else { return Ok(None) };
-        if is_in_state(&large.object, large.state)? {
+        if is_in_state(&large.object, large.state)? && !self.objects.is_listed(digest) {
             return Ok(Some(large));
         }
         self.large.remove(digest);
@@ -226,7 +226,7 @@ impl Files {
         let Some(parts) = self.composed.get(digest) else { return Ok(None) };
         for (source, object) in parts.composed.objects_in(range) {
             let is_same = match parts.states.get(&source) {
-                Some(state) => is_in_state(object, *state)?,
+                Some(state) => is_in_state(object, *state)? && !self.objects.is_listed(&object.digest()),
                 None => false,
             };
             if !is_same {

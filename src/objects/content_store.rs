@@ -1,6 +1,7 @@
 //! [`Objects`]: the handle to one store's content. The operations are in the other files of this module.
 
 use super::damage::ReportedDamage;
+use super::distrusted::Distrusted;
 use super::index::{Index, IndexScope};
 use super::node_counts::{NodeCounters, NodeCounts};
 use super::open_packs::OpenPacks;
@@ -33,6 +34,7 @@ pub struct Objects {
     node_cache: RecentCache<Node>,
     verified_objects: VerifiedObjects,
     reported_damage: ReportedDamage,
+    distrusted: Distrusted,
     recent_misses: RecentMisses,
     counts: NodeCounters,
     cache: OnceLock<Arc<Cache>>,
@@ -60,6 +62,7 @@ impl Objects {
             node_cache: RecentCache::sharded(NODE_CACHE_SHARDS, NODE_CACHE_BYTES),
             verified_objects: VerifiedObjects::default(),
             reported_damage: ReportedDamage::default(),
+            distrusted: Distrusted::default(),
             recent_misses: RecentMisses::default(),
             counts: NodeCounters::default(),
             cache: OnceLock::new(),
@@ -113,6 +116,10 @@ impl Objects {
 
     pub(super) fn reported_damage(&self) -> &ReportedDamage {
         &self.reported_damage
+    }
+
+    pub(super) fn distrusted(&self) -> &Distrusted {
+        &self.distrusted
     }
 
     pub(super) fn recent_misses(&self) -> &RecentMisses {

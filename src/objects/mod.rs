@@ -27,6 +27,7 @@ mod copies;
 mod copy_in;
 mod damage;
 mod deduplication;
+mod distrusted;
 mod framed_source;
 mod frames;
 mod hints;

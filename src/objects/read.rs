@@ -57,11 +57,18 @@ impl Objects {
         place: Option<Location>,
         buffer: &mut Vec<u8>,
     ) -> Result<Content<()>> {
-        self.content_from(digest, size, place, buffer, SearchDepth::Full)
+        let found = self.content_from(digest, size, place, buffer, SearchDepth::Full)?;
+        match &found {
+            Content::Small(()) => {}
+            Content::Large(object) => self.refuse_damaged(object)?,
+            Content::Composed(composed) => self.refuse_damaged_parts(composed)?,
+        }
+        Ok(found)
     }
 
-    /// As [`Objects::content_into`], to the given depth. [`SearchDepth::Known`] is for a caller with much to search,
-    /// which then reads all footers once ([`Objects::locations_by_footers`]).
+    /// As [`Objects::content_into`], to the given depth, without a look at the list of known damage.
+    /// [`SearchDepth::Known`] is for a caller with much to search, which then reads all footers once
+    /// ([`Objects::locations_by_footers`]).
     ///
     /// # Errors
     /// As [`Objects::content`].

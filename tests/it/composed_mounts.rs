@@ -54,7 +54,7 @@ impl<'a> Mounted<'a> {
             assert!(bytes == wanted);
             let _ = done.send(());
         });
-        let read = is_done.recv_timeout(Duration::from_secs(3)).is_ok();
+        let read = is_done.recv_timeout(Duration::from_secs(60)).is_ok();
         signal(libc::SIGCONT);
         reader.join().unwrap();
         read
@@ -327,4 +327,62 @@ fn an_object_of_a_composed_file_that_is_cut_or_missing_is_eio_where_it_is_read_a
     }
     let _ = fs::remove_dir_all(test_store.store_path().join("damaged"));
     test_store.clean("repaired");
+}
+
+/// A byte that changed without a trace in size and time is found by `verify` alone. From then on it is not read.
+#[test]
+fn what_verify_found_damaged_is_not_read_until_it_is_right() {
+    let test_store = TestStore::new();
+    let bytes = appended(&test_store);
+    let objects = crate::support::files(&test_store.store_path().join("objects"));
+    let first = objects.iter().find(|path| bytes.starts_with(&fs::read(path).unwrap())).unwrap();
+    let (content, meta) = (fs::read(first).unwrap(), fs::metadata(first).unwrap());
+    let write = |bytes: &[u8]| {
+        crafted_stores::write(first, bytes);
+        File::open(first).unwrap().set_modified(meta.modified().unwrap()).unwrap();
+        fs::set_permissions(first, meta.permissions()).unwrap();
+    };
+    // `a:v0` is the object, and the newest version has parts of it.
+    let versions = ["a:v0", "a"];
+    let is_read = || {
+        let out = |version: &str| test_store.cairn(&["cat", version, "big"]).output().unwrap();
+        versions.map(out).map(|out| {
+            let is_read = out.status.success();
+            assert!(is_read || (out.status.code() == Some(4) && out.stdout.is_empty()), "{}", text(&out.stderr));
+            is_read
+        })
+    };
+    for io in ["passthrough", "no-open"] {
+        let mut wrong = content.clone();
+        wrong[77] ^= 1;
+        write(&wrong);
+        let mounted = Mounted::new(&test_store, "a", &["--io", io]);
+        let path = mounted.at.join("big");
+        fs::read(&path).unwrap();
+        assert_eq!(is_read(), [true, true], "nothing shows that it is wrong");
+        assert!(text(&test_store.run(&["verify"], 1).stdout).contains("F1-object"));
+        assert_eq!(is_read(), [false, false]);
+        wait_until("the mount to see the list", || {
+            drop_page_cache(&path);
+            fs::read(&path).is_err_and(|e| e.raw_os_error() == Some(libc::EIO))
+        });
+        assert!(mounted.logged().contains("/big: "), "{}", mounted.logged());
+        for _ in 0..2 {
+            let refused = test_store.run(&["get", "a:v0", "out"], 4);
+            assert!(text(&refused.stderr).contains("verify"), "{}", text(&refused.stderr));
+        }
+        // Right bytes are read again without a `verify`, and are not listed any more.
+        write(&content);
+        assert_eq!(is_read(), [true, true]);
+        assert!(fs::read_dir(test_store.store_path().join("damaged")).unwrap().next().is_none());
+        wait_until("the mount to read it", || fs::read(&path).is_ok_and(|read| read == bytes));
+        test_store.clean("right again");
+    }
+}
+
+/// Lets the kernel forget what it has of a file.
+fn drop_page_cache(path: &Path) {
+    let Ok(file) = File::open(path) else { return };
+    // SAFETY: the descriptor is open.
+    unsafe { libc::posix_fadvise(std::os::fd::AsRawFd::as_raw_fd(&file), 0, 0, libc::POSIX_FADV_DONTNEED) };
 }

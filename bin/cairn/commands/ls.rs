@@ -65,7 +65,11 @@ pub struct CatArgs {
 
 /// The text of `--help`.
 pub const CAT_HELP: Help = Help {
-    description: &["The bytes are checked against the file's digest while they are written."],
+    description: &[
+        "Of a file shorter than 128 KiB, the bytes are compared with its digest before they are written; of a \
+                    longer one, only size and time, unless `cairn verify` found it damaged. `cairn verify` compares \
+                    all bytes.",
+    ],
     examples: &[("cairn cat model:prod config.json", ""), ("cairn cat shop-db shop.sql | mysql shop", "")],
     exit: &[],
     json: "",

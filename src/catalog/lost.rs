@@ -20,20 +20,18 @@ const MAX_LISTED: usize = 1000;
 /// What shows that a number was given, by number.
 type Shown = BTreeMap<VersionNumber, String>;
 
-/// Adds the numbers that aliases name, and what marks and the last garbage collection show, if that counts.
+/// Adds the numbers that aliases name and that marks show, and what the last garbage collection saw, if that counts.
 fn named(store: &Store, name: &ArtifactName, shown: &mut Shown, collected: bool) -> Result<()> {
     for (alias, number) in alias::readable(store, name)?.0 {
         if number.0 <= MAX_GIVEN {
             shown.entry(number).or_insert_with(|| format!("alias {alias} points at it"));
         }
     }
-    if collected {
-        if let Some(number) = given::collected(store, name)? {
-            shown.entry(number).or_insert("the last garbage collection saw it".into());
-        }
-        for number in given::marks(store, name)? {
-            shown.entry(number).or_insert_with(|| format!("artifacts/{name}/given/{number} shows that it was given"));
-        }
+    if collected && let Some(number) = given::collected(store, name)? {
+        shown.entry(number).or_insert("the last garbage collection saw it".into());
+    }
+    for number in given::marks(store, name)? {
+        shown.entry(number).or_insert_with(|| format!("artifacts/{name}/given/{number} shows that it was given"));
     }
     Ok(())
 }

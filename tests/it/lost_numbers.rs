@@ -401,3 +401,21 @@ fn the_error_about_an_unknown_draft_names_the_open_ones() {
         error(&test_store.run(&["finish", "z", "--distributed-id", "other"], 6)).contains("there is no artifact z")
     );
 }
+
+/// The mark of a number that an alias named shows it, also before the first collection.
+#[test]
+fn a_collection_frees_nothing_of_a_lost_version_that_a_mark_shows() {
+    let test_store = with_versions(2);
+    test_store.ok(&["alias", "x:v1", "prod"]);
+    test_store.ok(&["alias", "x:v0", "prod"]);
+    std::fs::remove_file(link(&test_store, 1)).unwrap();
+    assert!(!test_store.store_path().join("gc.json").exists());
+    for _ in 0..2 {
+        let refused = error(&test_store.run(&["gc", "--min-age", "0"], 4));
+        assert!(refused.contains("x:v1 is missing from the store") && refused.contains("given/v1"), "{refused}");
+    }
+    test_store.ok(&["verify", "--repair"]);
+    assert_eq!(test_store.ok(&["cat", "x:v1", "f"]), "1");
+    test_store.ok(&["gc", "--min-age", "0"]);
+    test_store.clean("repaired and collected");
+}

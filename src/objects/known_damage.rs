@@ -104,23 +104,31 @@ impl Objects {
         }
     }
 
-    /// Removes from the list what concerns packs and objects that were freed.
+    /// Removes from the list what concerns packs and objects that were freed. What is in the trash stays on it: it may
+    /// be put back.
     ///
     /// # Errors
     /// I/O.
     pub fn forget_damage_of_what_is_gone(&self) -> Result<()> {
         for listed in self.known_damage()?.iter() {
-            let (place, in_trash) = match listed {
-                DamagedItem::Object(digest) => (self.layout().object(digest), false),
-                DamagedItem::Pack(pack) | DamagedItem::Blob { pack, .. } => {
-                    (self.layout().pack(pack), self.in_trash(pack)?)
-                }
-            };
-            if !in_trash && disk::lstat_revalidated(&place)?.is_none() {
+            // In place once more: it may have been put back in between.
+            if !self.is_in_place(listed)? && !self.is_in_trash(listed)? && !self.is_in_place(listed)? {
                 self.unlist(listed);
             }
         }
         Ok(())
+    }
+
+    fn is_in_place(&self, listed: &DamagedItem) -> Result<bool> {
+        let place = match listed.pack() {
+            Some(pack) => self.layout().pack(pack),
+            None => self.layout().object(listed.file_digest()),
+        };
+        Ok(disk::lstat_revalidated(&place)?.is_some())
+    }
+
+    fn is_in_trash(&self, listed: &DamagedItem) -> Result<bool> {
+        listed.pack().map_or_else(|| self.has_object_in_trash(listed.file_digest()), |pack| self.in_trash(pack))
     }
 }
 

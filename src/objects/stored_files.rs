@@ -8,8 +8,8 @@ use crate::disk;
 use crate::error::Result;
 use crate::types::{Digest, Location};
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 impl Objects {
     /// All packs, including those in the trash.
@@ -96,9 +96,20 @@ impl Objects {
     /// # Errors
     /// I/O.
     pub fn in_trash(&self, pack: &Digest) -> Result<bool> {
-        let paths = self.batches()?.into_iter().map(|batch| self.layout().trashed_pack(&batch, pack));
-        for path in paths {
-            if disk::lstat(&path)?.is_some() {
+        self.in_a_batch(|batch| self.layout().trashed_pack(batch, pack))
+    }
+
+    /// Whether an object is in the trash.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn has_object_in_trash(&self, digest: &Digest) -> Result<bool> {
+        self.in_a_batch(|batch| self.layout().trashed_object(batch, digest))
+    }
+
+    fn in_a_batch(&self, path: impl Fn(&OsStr) -> PathBuf) -> Result<bool> {
+        for batch in self.batches()? {
+            if disk::lstat(&path(&batch))?.is_some() {
                 return Ok(true);
             }
         }

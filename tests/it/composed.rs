@@ -409,6 +409,27 @@ fn a_damaged_object_names_every_version_that_has_parts_of_it_and_the_same_put_he
     whole(&test_store, &all, 0..4);
 }
 
+/// An object that was found damaged is known to be so in the trash too, and when a restore puts it back.
+#[test]
+fn damage_is_not_forgotten_in_the_trash() {
+    let test_store = TestStore::new();
+    let bytes = random_bytes(1, 300_000);
+    put(&test_store, &bytes);
+    put(&test_store, b"other");
+    let object = container(&test_store, &bytes);
+    rot(&object, 77);
+    test_store.run(&["verify"], 1);
+    test_store.ok(&["rm", "a:v0"]);
+    test_store.ok(&["gc"]);
+    assert!(!object.exists());
+    test_store.run(&["restore", "a:v0"], 6);
+    put(&test_store, &bytes);
+    assert!(got(&test_store, "a:v2") == bytes);
+    test_store.ok(&["restore", "a:v0"]);
+    assert!(got(&test_store, "a:v0") == bytes);
+    test_store.clean("stored again");
+}
+
 #[test]
 fn a_missing_object_or_a_damaged_recipe_is_found_and_collections_free_nothing_they_may_need() {
     let (test_store, all) = four_versions();

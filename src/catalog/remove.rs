@@ -5,7 +5,7 @@ use super::removal::{self, ChangeRecord, RemovalRecord, State};
 use super::removed_version::removed_error;
 use super::{alias, artifact, lost};
 use crate::disk::{self, ReserveUse};
-use crate::error::{Detail, Error, Result, show_list, show_path};
+use crate::error::{Detail, Error, Kind, Result, show_list, show_path};
 use crate::pins;
 use crate::store::Store;
 use crate::txn::{OnePlace, Place, Prepared, Unfenced};
@@ -94,10 +94,24 @@ pub fn remove_all(
     // An alias that moved to one of them after the first check is found now, or its mover finds the marker.
     match force {
         Force::No => refuse_if_named(store, name, numbers, Some("the version is removed; move that alias")),
-        Force::Yes => {
-            let wanted: HashSet<_> = numbers.iter().collect();
-            let named = alias::readable(store, name)?.0.into_iter().filter(|(_, version)| wanted.contains(version));
-            named.into_iter().try_for_each(|(a, _)| alias::set(store, name, &a, alias::Expected::Any, None).map(drop))
+        Force::Yes => remove_aliases(store, name, numbers),
+    }
+}
+
+/// Removes the aliases of these versions. One that moves meanwhile is left alone, unless it moves to another of them.
+fn remove_aliases(store: &Store, name: &ArtifactName, numbers: &[VersionNumber]) -> Result<()> {
+    let wanted: HashSet<_> = numbers.iter().collect();
+    loop {
+        let named = alias::readable(store, name)?.0.into_iter().filter(|(_, version)| wanted.contains(version));
+        let mut moved = false;
+        for (alias, version) in named {
+            match alias::set(store, name, &alias, alias::Expected::Exactly(Some(version)), None) {
+                Err(e) if e.kind() == Kind::Conflict => moved = true,
+                done => drop(done?),
+            }
+        }
+        if !moved {
+            return Ok(());
         }
     }
 }

@@ -51,12 +51,28 @@ impl History {
         highest.into_iter().try_for_each(|(name, number)| given::leave_collected(store, name, number))
     }
 
-    /// Replaces what the last collection saw. `temporary` is a path on the same file system; the file is written there
-    /// first.
+    /// Adds what this collection saw to what the ones before it saw. Another one may have ended since this one looked,
+    /// and have seen more. `temporary` is a path on the same file system; the file is written there first.
     pub(super) fn write(&self, store: &Store, temporary: PathBuf) -> Result<()> {
-        let file = store.disk().write_file(temporary, &record::encode(self)?)?;
+        let mut seen = self.clone();
+        if let Some(before) = History::read(store)? {
+            seen.add(before);
+        }
+        let file = store.disk().write_file(temporary, &record::encode(&seen)?)?;
         store.disk().sync_file(&file)?;
         store.disk().rename(file.path(), &store.layout().gc_history())
+    }
+
+    /// Keeps the higher of two numbers of each artifact and log.
+    fn add(&mut self, other: History) {
+        for (name, known) in other.artifacts {
+            let own = self.artifacts.entry(name).or_default();
+            own.version = own.version.max(known.version);
+            for (log, last) in known.logs {
+                let own = own.logs.entry(log).or_default();
+                *own = last.max(*own);
+            }
+        }
     }
 
     /// Compares what there is now with what there was.
@@ -88,5 +104,34 @@ impl History {
             "check the file system; if an older copy of the store was restored on purpose, remove {}",
             show_path(&store.layout().gc_history())
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collection_that_saw_less_than_one_that_ended_before_it_takes_nothing_back() {
+        let tmp = tempfile::tempdir().unwrap();
+        let store = Store::init(tmp.path().join("s"), &Default::default()).unwrap();
+        let history = |numbers: &[(&str, u64)]| {
+            let mut history = History::default();
+            for (name, highest) in numbers {
+                let name = ArtifactName::parse(name).unwrap();
+                history.versions(&name, *highest);
+                history.log(&name, "alias x", 10 - *highest);
+            }
+            history
+        };
+        for numbers in [&[("a", 3), ("b", 1)][..], &[("a", 2), ("c", 5)]] {
+            history(numbers).write(&store, store.root().join("new")).unwrap();
+        }
+        let read = History::read(&store).unwrap().unwrap();
+        let of = |name: &str| {
+            let known = &read.artifacts[&ArtifactName::parse(name).unwrap()];
+            (known.version, known.logs["alias x"])
+        };
+        assert_eq!([of("a"), of("b"), of("c")], [(Some(3), 8), (Some(1), 9), (Some(5), 5)]);
     }
 }

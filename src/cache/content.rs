@@ -29,6 +29,8 @@ const HEADER: u64 = 64;
 const STATE_AT: u64 = 24;
 /// The length of a block and its sum.
 const ENTRY: u64 = 8;
+/// How often a content that other processes remove and make again is opened.
+const TRIES: usize = 16;
 /// A use is noted at most once in this time.
 const NOTED: Duration = Duration::from_secs(60);
 
@@ -82,7 +84,7 @@ impl Content {
     /// # Errors
     /// The system's: it exists and is not as it should be, so that it must be removed.
     pub(super) fn open(dir: &Path, key: &Digest) -> io::Result<Option<Content>> {
-        loop {
+        for _ in 0..TRIES {
             let Some(opened) = CacheDir::open_dir(dir)? else { return Ok(None) };
             match Content::open_in(&opened, key) {
                 // Another process removed it meanwhile. What has its name now may be right.
@@ -90,6 +92,7 @@ impl Content {
                 done => return done.map(Some),
             }
         }
+        Ok(None)
     }
 
     fn open_in(dir: &OpenDir, key: &Digest) -> io::Result<Content> {

@@ -153,6 +153,8 @@ fn over_its_limit_it_loses_what_was_used_least_recently_and_what_dead_writers_le
     left.0.set_modified(old).unwrap();
     let left_dir = cache.dir.create_filled_dir(TEMPORARY, &[("data", 5, b"x")]).unwrap();
     File::open(&left_dir).unwrap().set_modified(old).unwrap();
+    let foreign = tmp.path().join(TEMPORARY).join("thesis.txt");
+    File::create(&foreign).unwrap().set_modified(old).unwrap();
     for i in 0..20u8 {
         record(&cache, &[i], &[i; 8 << 10]);
         let path = cache.place(&Digest::of(&[i]));
@@ -163,6 +165,7 @@ fn over_its_limit_it_loses_what_was_used_least_recently_and_what_dead_writers_le
     assert!(usage.bytes <= 100 << 10 && usage.entries >= 8, "{usage:?}");
     assert!(text(&cache, &[19]).is_some() && text(&cache, &[1]).is_none());
     assert!(!left.1.exists() && !left_dir.exists());
+    assert!(foreign.exists(), "it is not the cache's own");
     assert_eq!(cache.trim(0).unwrap().left, Usage::default());
 }
 

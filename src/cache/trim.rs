@@ -4,6 +4,8 @@ use super::content::{DATA, SUMS};
 use super::directory::{Cache, TEMPORARY};
 use super::node_lock::NodeLock;
 use crate::error::{Error, Result};
+use crate::types::Token;
+use std::fs::DirEntry;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -95,7 +97,9 @@ impl Cache {
 
     fn remove_abandoned(&self) {
         let Ok(names) = std::fs::read_dir(self.path().join(TEMPORARY)) else { return };
-        for entry in names.flatten() {
+        // What has another name is not the cache's own.
+        let is_own = |entry: &DirEntry| entry.file_name().to_str().is_some_and(|name| Token::of_text(name).is_some());
+        for entry in names.flatten().filter(is_own) {
             let Ok(meta) = entry.metadata() else { continue };
             let age = meta.modified().ok().and_then(|at| at.elapsed().ok());
             if age.is_some_and(|age| age > ABANDONED) {
@@ -110,7 +114,8 @@ impl Cache {
             let dir = self.path().join(format!("{first:02x}"));
             let names = match std::fs::read_dir(&dir) {
                 Ok(names) => names,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                // A process of another user was killed before it opened the directory to the others.
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => continue,
                 Err(e) => return Err(Error::io("list", &dir, e)),
             };
             for entry in names.flatten() {

@@ -227,6 +227,8 @@ impl CacheDir {
         let mode = self.mode & 0o644;
         let made = OpenOptions::new().write(true).create_new(true).mode(mode).open(self.path.join(name));
         if let Ok(mut file) = made {
+            // Whatever the umask is: all who may use the cache read it.
+            let _ = file.set_permissions(Permissions::from_mode(mode));
             let _ = io::Write::write_all(&mut file, text.as_bytes());
         }
     }

@@ -153,7 +153,10 @@ impl Objects {
             let (copy, found) = self.durable_copy(&adopted.file, name, leases)?;
             if found != adopted.content() {
                 self.disk().remove_file(copy.path())?;
-                self.disk().remove_file(name)?;
+                // The copy took a while: another writer may have replaced the wrong object by a right one.
+                if disk::lstat(name)?.is_some_and(|m| Some(inode(&m)) == ours) {
+                    self.disk().remove_file(name)?;
+                }
                 return Ok(false);
             }
             self.disk().rename(copy.path(), name)?;

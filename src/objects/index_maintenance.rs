@@ -109,13 +109,15 @@ impl Objects {
 
     /// [`Objects::repair_index`], which merges at most `budget` entries.
     fn repair_index_with(&self, work: &Path, budget: usize) -> Result<()> {
+        // Listed first: a segment that a writer installs after this is not looked at.
+        let names = disk::list(&self.layout().index())?;
         let index = self.load_index(IndexScope::Packs)?;
         let useful: HashSet<String> = index
             .segments()
             .filter(|s| !s.is_damaged() && s.packs().iter().any(|p| index.has_pack(p)))
             .map(|s| s.name.hex())
             .collect();
-        for name in disk::list(&self.layout().index())? {
+        for name in names {
             let path = self.layout().index().join(&name);
             let is_segment = Digest::of_hex(name.as_encoded_bytes()).is_some();
             if is_segment && !name.to_str().is_some_and(|n| useful.contains(n)) && Segment::is_ours(&path) {

@@ -264,6 +264,17 @@ pub fn cache_directory() -> Option<PathBuf> {
     base.or_else(|| std::env::var_os("HOME").and_then(absolute).map(|h| h.join(".cache"))).map(|b| b.join("cairn"))
 }
 
+/// The directory of the caches of puts: the user's, unless `CAIRN_STAT_CACHE` turns these caches off.
+pub fn put_cache_directory() -> Option<PathBuf> {
+    let is_off = std::env::var_os("CAIRN_STAT_CACHE").is_some_and(|value| turns_off(&value));
+    if is_off { None } else { cache_directory() }
+}
+
+/// Whether this value of `CAIRN_STAT_CACHE` turns the caches off: any value that doesn't mean yes does.
+fn turns_off(value: &std::ffi::OsStr) -> bool {
+    !["", "on", "yes", "true", "1"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
+}
+
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

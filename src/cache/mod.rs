@@ -4,7 +4,7 @@
 //! ```text
 //! DIR/ab/cdef…/data  the bytes of a content; blocks that are missing are holes
 //! DIR/ab/cdef…/sums  its size, and the sums of the blocks that are there; its time is that of the last use
-//! DIR/ab/cdef…       (a file) a small record: what a local file was found to hold
+//! DIR/ab/cdef…       (a file) a small record: what a local file was found to hold, or the beginnings of a content
 //! DIR/tmp/TOKEN      what is being made or removed
 //! DIR/limit          how many bytes the cache may have
 //! DIR/lock           ranges of it are locked: one for each key that a process fills, one for the process that trims
@@ -34,7 +34,7 @@ mod size;
 mod trim;
 
 pub(crate) use content::BLOCK;
-pub use directory::{Cache, cache_directory};
+pub use directory::{Cache, cache_directory, put_cache_directory};
 pub(crate) use flights::Flights;
 pub use options::CacheOptions;
 pub(crate) use reading::Item;

@@ -208,3 +208,19 @@ fn one_process_fills_a_key_and_the_lock_ends_with_its_holder() {
     drop(held);
     assert!(two.lock(&key, Duration::ZERO).is_some());
 }
+
+#[test]
+fn the_caches_of_puts_stay_on_only_if_every_answer_is_yes() {
+    for (value, off) in [
+        ("", false),
+        ("on", false),
+        ("1", false),
+        ("off", true),
+        ("OFF", true),
+        ("0", true),
+        ("no", true),
+        ("of", true),
+    ] {
+        assert_eq!(turns_off(value.as_ref()), off, "{value}");
+    }
+}

@@ -54,7 +54,8 @@ pub use lookup::{
 pub use mountinfo::{MOUNT_TABLE, MountEntry, mount_entries};
 pub use names::{group_id, name_of_group, name_of_user, own_name, own_uid, show_access, show_group, show_user};
 pub use read::{
-    advise_needed, advise_sequential, hash_file, open_file, read_full_at, read_to_expected_end, read_two_at,
+    advise_needed, advise_sequential, hash_file, open_file, read_full_at, read_in_parts, read_to_expected_end,
+    read_two_at,
 };
 pub use rename::Moved;
 pub use reserve::UsesReserve;

@@ -115,34 +115,41 @@ pub fn read_to_expected_end(file: &File, buffer: &mut [u8]) -> io::Result<usize>
 /// # Errors
 /// I/O; those of `tick`.
 pub fn hash_file(file: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<(Digest, u64)> {
+    let (mut hasher, mut size) = (Hasher::new(), 0);
+    read_in_parts(file, path, 1 << 20, &mut |part| {
+        hasher.update(part);
+        size += part.len() as u64;
+        tick(part.len() as u64)
+    })?;
+    Ok((hasher.finish(), size))
+}
+
+/// Reads a whole file by its descriptor, whose position stays, in parts of `length` bytes. `each` gets them in order
+/// and may stop it. The last part is shorter, perhaps empty.
+///
+/// # Errors
+/// I/O; those of `each`.
+pub fn read_in_parts(file: &File, path: &Path, length: usize, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     thread_local! {
         /// A fresh buffer for each file would be mapped, zeroed and unmapped again.
         static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    let mut buffer = BUFFER.take(); // `tick` may hash another file meanwhile
-    buffer.resize(1 << 20, 0);
-    let hashed = hash_through(&mut buffer, file, path, tick);
-    BUFFER.set(buffer);
-    hashed
-}
-
-fn hash_through(
-    buffer: &mut [u8],
-    file: &File,
-    path: &Path,
-    tick: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<(Digest, u64)> {
-    let mut hasher = Hasher::new();
+    let mut buffer = BUFFER.take(); // `each` may read another file meanwhile
+    buffer.resize(length, 0);
     let mut at = 0;
-    loop {
-        let n = read_full_at(file, buffer, at).map_err(|e| Error::io("read", path, e))?;
-        hasher.update(&buffer[..n]);
+    let read = loop {
+        let n = match read_full_at(file, &mut buffer, at) {
+            Ok(n) => n,
+            Err(e) => break Err(Error::io("read", path, e)),
+        };
         at += n as u64;
-        tick(n as u64)?;
-        if n < buffer.len() {
-            return Ok((hasher.finish(), at));
+        let passed = each(&buffer[..n]);
+        if passed.is_err() || n < length {
+            break passed;
         }
-    }
+    };
+    BUFFER.set(buffer);
+    read
 }
 
 /// Asks the kernel to begin reading a range of a file; it does not wait. An empty range asks for nothing.

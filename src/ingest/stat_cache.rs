@@ -8,7 +8,7 @@
 use super::source::Home;
 use super::stat_records::{RecordLookup, Records, Runs, write_merged};
 use super::tree::SourceStat;
-use crate::cache::cache_directory;
+use crate::cache::put_cache_directory;
 use crate::disk::{self, Access, Disk, FileStat, Volume};
 use crate::error::Result;
 use crate::locks::Mutex;
@@ -81,7 +81,8 @@ impl StatCache {
     pub fn open(source: &Path, rehash: bool, temporary: &Path) -> StatCache {
         use std::os::unix::ffi::OsStrExt;
         let canonical = std::fs::canonicalize(source).unwrap_or_else(|_| source.to_path_buf());
-        let file = directory().map(|d| d.join("stat").join(Digest::of(canonical.as_os_str().as_bytes()).hex()));
+        let file =
+            put_cache_directory().map(|d| d.join("stat").join(Digest::of(canonical.as_os_str().as_bytes()).hex()));
         StatCache::of(file, rehash, temporary)
     }
 
@@ -190,17 +191,6 @@ pub fn clock_now() -> i64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
-}
-
-/// Whether `CAIRN_STAT_CACHE` turns the cache off: any value that doesn't mean yes does.
-fn turned_off(value: &std::ffi::OsStr) -> bool {
-    !["", "on", "yes", "true", "1"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
-}
-
-/// The directory of the user's caches, if the stat cache is on.
-fn directory() -> Option<PathBuf> {
-    let is_off = std::env::var_os("CAIRN_STAT_CACHE").is_some_and(|value| turned_off(&value));
-    if is_off { None } else { cache_directory() }
 }
 
 #[cfg(test)]
@@ -314,21 +304,5 @@ mod tests {
         use std::os::fd::AsRawFd;
         // SAFETY: an open descriptor; no memory is involved.
         unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) & libc::O_DIRECT != 0 }
-    }
-
-    #[test]
-    fn the_cache_stays_on_only_if_every_answer_is_yes() {
-        for (value, off) in [
-            ("", false),
-            ("on", false),
-            ("1", false),
-            ("off", true),
-            ("OFF", true),
-            ("0", true),
-            ("no", true),
-            ("of", true),
-        ] {
-            assert_eq!(turned_off(value.as_ref()), off, "{value}");
-        }
     }
 }

@@ -173,7 +173,7 @@ impl Objects {
         copy.set_mode(OBJECT_MODE)?;
         copy.set_mtime(OBJECT_MTIME)?;
         self.disk().sync_file(&copy)?;
-        Ok((copy, found))
+        Ok((copy, found.content()))
     }
 
     /// The metadata of the directory of objects: its device and owner.

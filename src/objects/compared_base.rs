@@ -5,10 +5,11 @@ use super::composed_file::{ComposedFile, Part};
 use super::copy_in::CHUNK;
 use super::object_file::LargeObject;
 use super::recipe::RecipeSource;
+use super::step_hasher::{STEP, Steps};
 use crate::disk::read_full_at;
 use crate::error::{Error, Result};
 use crate::types::Digest;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 /// How many bytes a window has before and after those that are asked for.
@@ -17,11 +18,22 @@ const MARGIN: u64 = 64 << 10;
 /// The content that a new file is compared with.
 pub(super) struct Base {
     content: BaseContent,
+    pub digest: Digest,
     pub size: u64,
     pub sources: Vec<RecipeSource>,
     pub parts: Vec<Part>,
     /// A read of it failed. The new file can be stored without it.
     failed: Cell<bool>,
+    shared: RefCell<SharedBeginning>,
+}
+
+/// What the new file and the earlier content begin with, by their digests. It was not read in the earlier content.
+#[derive(Default)]
+struct SharedBeginning {
+    steps: Steps,
+    /// A step that was read and found right, and its number.
+    step: Option<usize>,
+    bytes: Vec<u8>,
 }
 
 /// An open earlier content.
@@ -35,12 +47,13 @@ impl Base {
         let size = object.size();
         let parts = vec![Part { at: 0, len: size, source: 0, offset: 0 }];
         let (content, sources) = (BaseContent::Object(object), vec![RecipeSource::new(digest, size)]);
-        Base { content, size, sources, parts, failed: Cell::new(false) }
+        Base { content, digest, size, sources, parts, failed: Cell::new(false), shared: RefCell::default() }
     }
 
-    pub(super) fn of_composed(composed: ComposedFile) -> Base {
+    pub(super) fn of_composed(composed: ComposedFile, digest: Digest) -> Base {
         let (size, sources, parts) = (composed.size(), composed.names().to_vec(), composed.parts().to_vec());
-        Base { content: BaseContent::Composed(composed), size, sources, parts, failed: Cell::new(false) }
+        let (content, shared) = (BaseContent::Composed(composed), RefCell::default());
+        Base { content, digest, size, sources, parts, failed: Cell::new(false), shared }
     }
 
     fn read_at(&self, out: &mut [u8], at: u64) -> Result<usize> {
@@ -52,6 +65,42 @@ impl Base {
             self.failed.set(true);
             Error::io_message("cannot read the earlier content of this path").with_source(e)
         })
+    }
+
+    /// The new file begins with these steps of it. They were not read here.
+    pub(super) fn shares(&self, steps: Steps) {
+        *self.shared.borrow_mut() = SharedBeginning { steps, ..SharedBeginning::default() };
+    }
+
+    /// Fills the buffer with bytes that the new file has too. Those that were not compared are hashed: if the store has
+    /// wrong bytes there, no copy of them is made that would have a right digest.
+    ///
+    /// # Errors
+    /// As [`Bytes::fill`]. Damaged, if bytes that were not compared are wrong.
+    pub(super) fn fill_checked(&self, out: &mut [u8], at: u64) -> Result<()> {
+        let shared = &mut *self.shared.borrow_mut();
+        let mut done = 0;
+        while done < out.len() {
+            let from = at + done as u64;
+            let number = usize::try_from(from / STEP as u64).unwrap_or(usize::MAX);
+            if number >= shared.steps.count() {
+                return self.fill(&mut out[done..], from);
+            }
+            if shared.step.take() != Some(number) {
+                shared.bytes.resize(STEP, 0);
+                self.fill(&mut shared.bytes, number as u64 * STEP as u64)?;
+                if !shared.steps.has(number, &shared.bytes) {
+                    self.failed.set(true);
+                    return Err(Error::damaged("the earlier content of this path has wrong bytes"));
+                }
+            }
+            shared.step = Some(number);
+            let skip = (from % STEP as u64) as usize;
+            let n = (STEP - skip).min(out.len() - done);
+            out[done..done + n].copy_from_slice(&shared.bytes[skip..skip + n]);
+            done += n;
+        }
+        Ok(())
     }
 
     /// Whether a read of it failed.

@@ -1,6 +1,7 @@
 //! Compares a large file with an earlier content while it is hashed, and copies what differs.
 //!
-//! Both are read once, side by side. Where they differ, the place is searched from which on they agree again; from
+//! Both are read once, side by side. If digests show that both begin with the same bytes (`beginnings`), the earlier
+//! content is not read up to there. Where they differ, the place is searched from which on they agree again; from
 //! there on the earlier content is read at that place. The digest is that of the bytes that were compared and written.
 //! A copy has holes where it equals the earlier content, until they are filled or the content is composed.
 
@@ -9,6 +10,7 @@ use super::chunks::{Bytes, Match};
 use super::compared_base::{Base, Window};
 use super::copy_in::{CHUNK, SparseCopy, hash_in_parallel, write_sparse};
 use super::recipe::MAX_EXTENTS;
+use super::step_hasher::Hashed;
 use crate::disk::{NewFile, read_full_at};
 use crate::error::{Error, Result};
 use crate::types::Digest;
@@ -53,39 +55,50 @@ impl Bytes for NewBytes<'_> {
 
 /// A file that was compared.
 pub(super) struct Compared {
-    pub digest: Digest,
-    pub size: u64,
+    pub hashed: Hashed,
     /// What equals the earlier content, in the order of the new file.
     pub matches: Vec<Match>,
 }
 
-/// Compares a file with `base`. Copies to `copy` what differs; without it, the file does not change.
+/// Compares a file with `base`, of which `beginnings` are known. Copies to `copy` what differs; without it, the file
+/// does not change.
 ///
 /// # Errors
 /// I/O; those of `tick`. If the error is of the earlier content, it is damaged or cannot be read.
-pub(super) fn compare(new: &NewBytes<'_>, base: &Base, copy: Option<&NewFile>, tick: Tick<'_>) -> Result<Compared> {
+pub(super) fn compare(
+    new: &NewBytes<'_>,
+    base: &Base,
+    beginnings: &[Digest],
+    copy: Option<&NewFile>,
+    tick: Tick<'_>,
+) -> Result<Compared> {
     let NewBytes { file, path } = *new;
     let mut comparison = Comparison {
         base,
         copy,
         out: copy.map(SparseCopy::new),
         at: 0,
+        shared: 0,
         matches: Vec::new(),
         shift: 0,
         search_from: 0,
         window: Window::default(),
     };
-    let digest = hash_in_parallel(&mut |chunk| {
-        let n = read_full_at(file, chunk, comparison.at).map_err(|e| Error::io("read", path, e))?;
-        comparison.add(&chunk[..n])?;
+    let mut at = 0;
+    let mut read = |chunk: &mut [u8]| {
+        let n = read_full_at(file, chunk, at).map_err(|e| Error::io("read", path, e))?;
+        at += n as u64;
         tick(n as u64)?;
         Ok(n)
-    })?;
+    };
+    // What is compared are the bytes that were hashed, also if the file changes meanwhile.
+    let hashed = hash_in_parallel(beginnings, &mut read, &mut |chunk, is_known| comparison.add(chunk, is_known))?;
     if let Some(out) = comparison.out {
         out.finish()?;
     }
-    let Comparison { at: size, matches, .. } = comparison;
-    Ok(Compared { digest, size, matches })
+    let Comparison { shared, matches, .. } = comparison;
+    base.shares(hashed.steps.first(shared));
+    Ok(Compared { hashed, matches })
 }
 
 struct Comparison<'a> {
@@ -94,6 +107,8 @@ struct Comparison<'a> {
     out: Option<SparseCopy<'a>>,
     /// How far the new file is compared.
     at: u64,
+    /// How many chunks both begin with by their digests.
+    shared: usize,
     matches: Vec<Match>,
     /// The offset in the earlier content, less that in the new file, at which equal bytes are expected.
     shift: i64,
@@ -103,9 +118,13 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Takes the next bytes of the new file.
-    fn add(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Takes the next bytes of the new file. `is_known`: up to their end both are equal.
+    fn add(&mut self, bytes: &[u8], is_known: bool) -> Result<()> {
         let mut done = 0;
+        if is_known {
+            done = self.take_equal(bytes.len(), self.at);
+            self.shared += 1;
+        }
         while done < bytes.len() {
             done += self.step(&bytes[done..])?;
         }
@@ -192,7 +211,9 @@ impl Comparison<'_> {
     fn forget_short_matches(&mut self) -> Result<()> {
         let mut min = 2 * MIN_RUN as u64;
         while self.matches.len() > MAX_MATCHES / 2 {
-            let (kept, short) = std::mem::take(&mut self.matches).into_iter().partition(|found| found.len >= min);
+            // What was not compared is kept: there it is not known yet whether the earlier content can be read.
+            let is_kept = |found: &Match| found.len >= min || (found.at == 0 && self.shared > 0);
+            let (kept, short) = std::mem::take(&mut self.matches).into_iter().partition(is_kept);
             self.matches = kept;
             if let Some(copy) = self.copy {
                 fill_holes(copy, self.base, &short)?;
@@ -241,7 +262,7 @@ pub(super) fn fill_holes(to: &NewFile, base: &Base, matches: &[Match]) -> Result
         let mut done = 0;
         while done < found.len {
             let n = usize::try_from(found.len - done).unwrap_or(usize::MAX).min(CHUNK);
-            base.fill(&mut buffer[..n], found.base + done)?;
+            base.fill_checked(&mut buffer[..n], found.base + done)?;
             write_sparse(to, &buffer[..n], found.at + done)?;
             done += n as u64;
         }

@@ -72,6 +72,8 @@ struct Comparing<'a> {
     source: &'a File,
     path: &'a Path,
     base: &'a Base,
+    /// What is known of the beginnings of the base.
+    beginnings: Vec<Digest>,
     contents: &'a dyn EarlierContents,
 }
 
@@ -105,7 +107,8 @@ impl ThreadWriter<'_> {
         let new = NewBytes { file: source, path };
         let base = self.similar_base(&new, meta.len(), earlier, contents)?;
         let Some(base) = base else { return self.put_large(source, path, tick) };
-        let comparing = Comparing { source, path, base: &base, contents };
+        let beginnings = self.writer.beginnings().of(&base.digest, base.size);
+        let comparing = Comparing { source, path, base: &base, beginnings, contents };
         match self.put_compared(&comparing, tick) {
             Ok(Some(put)) => Ok(put),
             Ok(None) => self.put_large(source, path, tick),
@@ -163,7 +166,8 @@ impl ThreadWriter<'_> {
     fn put_compared(&mut self, comparing: &Comparing<'_>, tick: Tick<'_>) -> Result<Option<LargePut>> {
         if let Some(clone) = self.clone_of(comparing.source)? {
             let new = NewBytes { file: clone.file(), path: clone.path() };
-            let stored = compare(&new, comparing.base, None, tick)
+            let stored = self
+                .compare(&new, comparing, None, tick)
                 .and_then(|compared| Ok((self.keep_or_compose(&new, comparing, &compared, &|| Ok(true))?, compared)));
             return self.composed_or_kept(clone, stored).map(Some);
         }
@@ -171,16 +175,29 @@ impl ThreadWriter<'_> {
             && let Some(leased) = self.writer.objects().lease_file(&leases, comparing.source, comparing.path)?
         {
             let new = NewBytes { file: comparing.source, path: comparing.path };
-            let compared = compare(&new, comparing.base, None, tick)?;
-            let is_unchanged = || leased.is_unchanged(compared.size);
+            let compared = self.compare(&new, comparing, None, tick)?;
+            let is_unchanged = || leased.is_unchanged(compared.hashed.size);
             if let Some(put) = self.keep_or_compose(&new, comparing, &compared, &is_unchanged)? {
                 return Ok(Some(put));
             }
-            return self.adopt(&leased, (compared.digest, compared.size), &leases);
+            return self.adopt(&leased, compared.hashed.content(), &leases);
         }
         let temp = self.writer.create_object()?;
         let stored = self.copy_compared(&temp, comparing, tick);
         self.composed_or_kept(temp, stored).map(Some)
+    }
+
+    /// Compares a file, and remembers its beginnings for the next version of it.
+    fn compare(
+        &self,
+        new: &NewBytes<'_>,
+        comparing: &Comparing<'_>,
+        copy: Option<&NewFile>,
+        tick: Tick<'_>,
+    ) -> Result<Compared> {
+        let compared = compare(new, comparing.base, &comparing.beginnings, copy, tick)?;
+        self.writer.beginnings().remember(&compared.hashed);
+        Ok(compared)
     }
 
     /// Copies a file while it is compared. If it is not composed, the copy is complete.
@@ -191,7 +208,7 @@ impl ThreadWriter<'_> {
         tick: Tick<'_>,
     ) -> Result<(Option<LargePut>, Compared)> {
         let new = NewBytes { file: comparing.source, path: comparing.path };
-        let compared = compare(&new, comparing.base, Some(temp), tick)?;
+        let compared = self.compare(&new, comparing, Some(temp), tick)?;
         let put = self.keep_or_compose(temp, comparing, &compared, &|| Ok(true))?;
         if put.is_none() {
             fill_holes(temp, comparing.base, &compared.matches)?;
@@ -206,7 +223,7 @@ impl ThreadWriter<'_> {
                 self.writer.remove_temp(&copy)?;
                 Ok(put)
             }
-            Ok((None, compared)) => self.keep_or_drop(copy, Ok((compared.digest, compared.size))),
+            Ok((None, compared)) => self.keep_or_drop(copy, Ok(compared.hashed.content())),
             Err(e) => {
                 let _: Result<()> = self.writer.remove_temp(&copy);
                 Err(e)
@@ -224,7 +241,7 @@ impl ThreadWriter<'_> {
         // Everywhere: the newest version names it, and the index may not know its recipe yet.
         let base = match objects.content(digest, *size, None) {
             Ok(Content::Large(object)) => Base::of_object(object, *digest),
-            Ok(Content::Composed(composed)) => Base::of_composed(composed),
+            Ok(Content::Composed(composed)) => Base::of_composed(composed, *digest),
             Ok(Content::Small(_)) => return Ok(None),
             Err(e) if e.is_loss() => return Ok(None),
             Err(e) => return Err(e),
@@ -246,15 +263,14 @@ impl ThreadWriter<'_> {
         compared: &Compared,
         is_unchanged: IsUnchanged<'_>,
     ) -> Result<Option<LargePut>> {
-        let Compared { digest, size, ref matches } = *compared;
-        let base = comparing.base;
+        let (digest, size) = compared.hashed.content();
+        let (base, mut matches) = (comparing.base, compared.matches.clone());
         if self.writer.dedup().has_large(&digest, size)? {
             return Ok(Some(LargePut::known(digest, size)));
         }
         if size < COMPOSED_MIN {
             return Ok(None);
         }
-        let mut matches = matches.clone();
         matches.extend(moved_matches(new, size, base, &matches)?);
         matches.sort_unstable_by_key(|found| found.at);
         let Some(plan) = Plan::new(size, &matches, base) else { return Ok(None) };

@@ -66,7 +66,7 @@ impl Bytes for Rest<'_> {
             let to = &mut out[done..done + n];
             // The copy has holes where it equals the earlier content.
             match piece.base {
-                Some(from) => self.base.fill(to, from + skip)?,
+                Some(from) => self.base.fill_checked(to, from + skip)?,
                 None => self.new.fill(to, piece.at + skip)?,
             }
             done += n;

@@ -1,15 +1,16 @@
 //! Copies a large file into the store and hashes what was stored. Shares blocks where the file system can; otherwise
 //! copies the bytes, holes as holes.
 
-use crate::disk::{NewFile, hash_file, read_full_at};
+use super::step_hasher::{Hashed, STEP, StepHasher};
+use crate::disk::{NewFile, read_full_at, read_in_parts};
 use crate::error::{Error, Result};
-use crate::types::{Digest, Hasher};
+use crate::types::Digest;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
-pub(super) const CHUNK: usize = 1 << 20;
+pub(super) const CHUNK: usize = STEP;
 /// From this size on, another thread hashes while this one copies.
 const PARALLEL_FROM: u64 = 16 << 20;
 /// Chunks that may wait between the two threads.
@@ -63,7 +64,7 @@ impl ReflinkSupport {
     }
 }
 
-/// Fills `to` with the content of `source`, from its beginning. Returns the digest and length of what `to` then has.
+/// Fills `to` with the content of `source`, from its beginning. Returns what `to` then has.
 pub(super) fn copy_in(
     source: &File,
     path: &Path,
@@ -71,10 +72,10 @@ pub(super) fn copy_in(
     reflink: &ReflinkSupport,
     chunk: &mut Vec<u8>,
     tick: Tick<'_>,
-) -> Result<(Digest, u64)> {
+) -> Result<Hashed> {
     if !reflink.is_ruled_out() {
         if to.reflink_from(source)? {
-            return hash_file(to.file(), to.path(), tick);
+            return hash_in_steps(to.file(), to.path(), tick);
         }
         reflink.rule_out();
     }
@@ -87,71 +88,120 @@ pub(super) fn copy_in(
 }
 
 /// Hashes between reading and writing.
-fn copy_and_hash(
-    source: &File,
-    path: &Path,
-    to: &NewFile,
-    chunk: &mut Vec<u8>,
-    tick: Tick<'_>,
-) -> Result<(Digest, u64)> {
+fn copy_and_hash(source: &File, path: &Path, to: &NewFile, chunk: &mut Vec<u8>, tick: Tick<'_>) -> Result<Hashed> {
     chunk.resize(CHUNK, 0);
-    let mut hasher = Hasher::new();
+    let mut hasher = StepHasher::default();
     let mut out = SparseCopy::new(to);
     loop {
         let n = read_full_at(source, chunk, out.at).map_err(|e| Error::io("read", path, e))?;
-        hasher.update(&chunk[..n]);
+        hasher.add(&chunk[..n]);
         out.write(&chunk[..n])?;
         tick(n as u64)?;
         if n < CHUNK {
-            return Ok((hasher.finish(), out.finish()?));
+            out.finish()?;
+            return Ok(hasher.finish());
         }
     }
 }
 
-/// Hashes in another thread while this one reads and writes: for a large file, hashing takes longest.
-fn copy_and_hash_in_parallel(source: &File, path: &Path, to: &NewFile, tick: Tick<'_>) -> Result<(Digest, u64)> {
-    let mut out = SparseCopy::new(to);
-    let digest = hash_in_parallel(&mut |chunk| {
-        let n = read_full_at(source, chunk, out.at).map_err(|e| Error::io("read", path, e))?;
-        out.write(&chunk[..n])?;
-        tick(n as u64)?;
-        Ok(n)
-    })?;
-    Ok((digest, out.finish()?))
-}
-
-/// The digest of what `next` puts into chunks, hashed in another thread. `next` returns how many bytes it put there. A
-/// chunk that is not full is the last one.
+/// Hashes a whole file where it is.
 ///
 /// # Errors
-/// Those of `next`.
-pub(super) fn hash_in_parallel(next: &mut dyn FnMut(&mut [u8]) -> Result<usize>) -> Result<Digest> {
-    let (full, to_hash) = mpsc::sync_channel::<(Vec<u8>, usize)>(QUEUED_CHUNKS);
-    let (empty, hashed) = mpsc::sync_channel::<Vec<u8>>(QUEUED_CHUNKS);
-    (0..QUEUED_CHUNKS).try_for_each(|_| empty.send(vec![0; CHUNK])).expect("the channel has room for all chunks");
+/// I/O; those of `tick`.
+pub(super) fn hash_in_steps(file: &File, path: &Path, tick: Tick<'_>) -> Result<Hashed> {
+    let mut hasher = StepHasher::default();
+    read_in_parts(file, path, STEP, &mut |step| {
+        hasher.add(step);
+        tick(step.len() as u64)
+    })?;
+    Ok(hasher.finish())
+}
+
+/// Hashes in another thread while this one reads and writes: for a large file, hashing takes longest.
+fn copy_and_hash_in_parallel(source: &File, path: &Path, to: &NewFile, tick: Tick<'_>) -> Result<Hashed> {
+    let (mut out, mut at) = (SparseCopy::new(to), 0);
+    let mut read = |chunk: &mut [u8]| {
+        let n = read_full_at(source, chunk, at).map_err(|e| Error::io("read", path, e))?;
+        at += n as u64;
+        tick(n as u64)?;
+        Ok(n)
+    };
+    let hashed = hash_in_parallel(&[], &mut read, &mut |chunk, _| out.write(chunk))?;
+    out.finish()?;
+    Ok(hashed)
+}
+
+/// Bytes on their way through the hashing thread.
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    /// How many of them are filled.
+    filled: usize,
+    /// Whether the content is known to begin with all bytes up to the end of this chunk.
+    is_known: bool,
+}
+
+impl Chunk {
+    fn filled(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
+}
+
+/// Hashes, in another thread, what `read` puts into chunks. `read` returns how many bytes it put there. A chunk that is
+/// not full is the last one. Each chunk that is not empty is passed to `then`, in order, once it was hashed.
+///
+/// `known` are digests of the beginnings of another content, after one chunk, two, and so on. `then` gets to know
+/// whether both contents are equal up to the end of a chunk.
+///
+/// # Errors
+/// Those of `read` and `then`.
+pub(super) fn hash_in_parallel(
+    known: &[Digest],
+    read: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
+    then: &mut dyn FnMut(&[u8], bool) -> Result<()>,
+) -> Result<Hashed> {
+    let (full, to_hash) = mpsc::sync_channel::<Chunk>(QUEUED_CHUNKS);
+    let (done, hashed) = mpsc::sync_channel::<Chunk>(QUEUED_CHUNKS);
+    for _ in 0..QUEUED_CHUNKS {
+        let empty = Chunk { bytes: vec![0; CHUNK], ..Chunk::default() };
+        done.send(empty).expect("the channel has room for all chunks");
+    }
     std::thread::scope(|s| {
         let hasher = s.spawn(move || {
-            let mut hasher = Hasher::new();
-            for (chunk, n) in to_hash {
-                hasher.update(&chunk[..n]);
-                let _ = empty.send(chunk); // the other thread may have stopped on an error
+            let mut hasher = StepHasher::default();
+            let mut known = known.iter();
+            for mut chunk in to_hash {
+                hasher.add(chunk.filled());
+                let is_known =
+                    chunk.filled == CHUNK && known.next().is_some_and(|known| *known == hasher.digest_so_far());
+                if !is_known {
+                    known = [].iter(); // what follows a difference is not known, whatever its digest is
+                }
+                chunk.is_known = is_known;
+                let _ = done.send(chunk); // the other thread may have stopped on an error
             }
             hasher.finish()
         });
-        let read = loop {
+        let mut pass = |chunk: &Chunk| match chunk.filled {
+            0 => Ok(()),
+            _ => then(chunk.filled(), chunk.is_known),
+        };
+        let passed = loop {
             let mut chunk = hashed.recv().expect("the hashing thread returns each chunk");
-            let n = match next(&mut chunk) {
-                Ok(n) => n,
+            match pass(&chunk).and_then(|()| read(&mut chunk.bytes)) {
+                Ok(filled) => chunk.filled = filled,
                 Err(e) => break Err(e),
-            };
-            full.send((chunk, n)).expect("the hashing thread accepts all chunks");
-            if n < CHUNK {
+            }
+            let is_last = chunk.filled < CHUNK;
+            full.send(chunk).expect("the hashing thread accepts all chunks");
+            if is_last {
                 break Ok(());
             }
         };
         drop(full);
-        let digest = hasher.join().expect("hashing does not panic");
-        read.map(|()| digest)
+        let passed = passed.and_then(|()| hashed.iter().try_for_each(|chunk| pass(&chunk)));
+        let content = hasher.join().expect("hashing does not panic");
+        passed.map(|()| content)
     })
 }
 

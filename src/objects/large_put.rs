@@ -2,11 +2,12 @@
 
 use super::adopt::LeasedFile;
 use super::composed_file::ComposedFile;
-use super::copy_in::{SparseCopy, copy_in, hash_in_parallel};
+use super::copy_in::{SparseCopy, copy_in, hash_in_parallel, hash_in_steps};
 use super::leases::Leases;
 use super::object_sizes::CHECK_SIZES_FROM;
+use super::step_hasher::Hashed;
 use super::thread_writer::ThreadWriter;
-use crate::disk::{self, NewFile, hash_file};
+use crate::disk::{self, NewFile};
 use crate::error::{Error, Result, show_path};
 use crate::types::Digest;
 use std::fs::File;
@@ -70,7 +71,7 @@ impl ThreadWriter<'_> {
             Some(libc::ENOSPC | libc::EDQUOT) => e.with_cause(format!("{} has {size} bytes", show_path(path))),
             _ => e,
         });
-        self.keep_or_drop(temp, copied)
+        self.keep_or_drop(temp, self.remembered(copied))
     }
 
     /// Stores bytes in memory as a large blob.
@@ -95,15 +96,15 @@ impl ThreadWriter<'_> {
         let temp = self.writer.create_object()?;
         let mut out = SparseCopy::new(&temp);
         let mut at = 0;
-        let copied = hash_in_parallel(&mut |chunk| {
+        let mut read = |chunk: &mut [u8]| {
             let n = composed.read_checked(chunk, at)?;
-            out.write(&chunk[..n])?;
             at += n as u64;
             tick(n as u64)?;
             Ok(n)
-        });
-        let copied = copied.and_then(|digest| Ok((digest, out.finish()?)));
-        self.keep_or_drop(temp, copied)
+        };
+        let copied = hash_in_parallel(&[], &mut read, &mut |chunk, _| out.write(chunk));
+        let copied = copied.and_then(|hashed| out.finish().map(|_| hashed));
+        self.keep_or_drop(temp, self.remembered(copied))
     }
 
     /// Whether to hash a file before it is copied: the store probably has its content, so a copy would be useless, or
@@ -124,7 +125,7 @@ impl ThreadWriter<'_> {
     /// Hashes a file where it is. `Some` if the store has its content.
     pub(super) fn find_by_hash(&self, source: &File, path: &Path, tick: Tick<'_>) -> Result<Option<LargePut>> {
         // Reports no bytes: if the file is copied after all, they are reported then.
-        let (digest, size) = hash_file(source, path, &mut |_| tick(0))?;
+        let (digest, size) = self.remembered(hash_in_steps(source, path, &mut |_| tick(0)))?;
         Ok(self.writer.dedup().has_large(&digest, size)?.then(|| LargePut::known(digest, size)))
     }
 
@@ -137,12 +138,20 @@ impl ThreadWriter<'_> {
         tick: Tick<'_>,
     ) -> Result<Option<LargePut>> {
         if let Some(clone) = self.clone_of(source)? {
-            let hashed = hash_file(clone.file(), clone.path(), tick);
+            let hashed = self.remembered(hash_in_steps(clone.file(), clone.path(), tick));
             return self.keep_or_drop(clone, hashed).map(Some);
         }
         let Some(leased) = self.writer.objects().lease_file(leases, source, path)? else { return Ok(None) };
-        let content = hash_file(source, path, tick)?;
+        let content = self.remembered(hash_in_steps(source, path, tick))?;
         self.adopt(&leased, content, leases)
+    }
+
+    /// The digest and size of a content that was hashed, whose beginnings are remembered for the next version of it.
+    fn remembered(&self, hashed: Result<Hashed>) -> Result<(Digest, u64)> {
+        hashed.map(|hashed| {
+            self.writer.beginnings().remember(&hashed);
+            hashed.content()
+        })
     }
 
     /// A temporary file that shares the blocks of `source`. `None` where that is impossible.

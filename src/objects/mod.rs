@@ -9,6 +9,7 @@ mod adopt;
 mod agreement;
 mod ahead;
 mod backoff;
+mod beginnings;
 mod cached_pack;
 mod check;
 mod check_index;
@@ -68,6 +69,7 @@ mod segment_merge;
 mod segment_writer;
 mod small_contents;
 mod staged_files;
+mod step_hasher;
 mod stored_files;
 mod temp_names;
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! Guarantees: nothing is visible before it is durable (F2), and nothing is visible before `seal` or a checkpoint.
 
 use super::backoff::Backoff;
+use super::beginnings::Beginnings;
 use super::checkpoint::Checkpoints;
 use super::content_store::Objects;
 use super::copy_in::ReflinkSupport;
@@ -55,6 +56,8 @@ pub struct ObjectWriter {
     reflink: ReflinkSupport,
     /// Whether files are compared with files at other paths.
     other_paths: Mutex<Backoff>,
+    /// What is known of the beginnings of large contents.
+    beginnings: Beginnings,
     /// If set, large files are adopted with their inodes and held under these leases.
     leases: Option<Arc<Leases>>,
 }
@@ -77,6 +80,7 @@ impl Objects {
             checkpoints: Checkpoints::begin(),
             reflink: ReflinkSupport::default(),
             other_paths: Mutex::default(),
+            beginnings: Beginnings::of_user(),
             leases: None,
         })
     }
@@ -167,6 +171,16 @@ impl ObjectWriter {
 
     pub(super) fn other_paths(&self) -> &Mutex<Backoff> {
         &self.other_paths
+    }
+
+    pub(super) fn beginnings(&self) -> &Beginnings {
+        &self.beginnings
+    }
+
+    /// From now on keeps what is known of beginnings in this directory.
+    #[cfg(test)]
+    pub(super) fn keep_beginnings_in(&mut self, dir: &Path) {
+        self.beginnings = Beginnings::in_directory(dir);
     }
 
     pub(super) fn leases(&self) -> Option<&Arc<Leases>> {

@@ -5,6 +5,7 @@
 mod access;
 mod adding;
 mod assets;
+mod beginnings;
 mod cache;
 mod catalog_storm;
 mod cli;

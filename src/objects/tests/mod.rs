@@ -1,5 +1,6 @@
 //! Tests of packs, index, reading and writing, against real files.
 
+mod beginnings;
 mod damage;
 mod index;
 mod large;

@@ -5,10 +5,30 @@ chunks_files.py parquet append|update|column MEGABYTES BEFORE AFTER
 chunks_files.py parquet-days MEGABYTES FILE PERCENT   writes FILE, and again with that much more for each line that it
                                                       reads; prints a line each time
 
+chunks_files.py lines jsonl|csv MEGABYTES FILE       lines as the benchmark `chunks` makes, the rows of the CSV shuffled
+
 Exits with 3 if it needs a module that is not installed (Parquet: pyarrow and numpy).
 """
 
 import os, random, shutil, sqlite3, sys
+
+
+def lines(kind, megabytes, path):
+    r, out, size, i = random.Random(2), [], 0, 0
+    while size < megabytes * 1_000_000:
+        a, b = r.getrandbits(64), r.randrange(1000)
+        if kind == "jsonl":
+            user, text = f"u{a % 999_983:06}", f"{a:x} is item {i}"
+            line = f'{{"id": {i}, "user": "{user}", "score": 0.{b:03}, "text": "{text}"}}\n'
+        else:
+            line = f"{i},{a % 5000},{r.getrandbits(64):x}\n"
+        out.append(line)
+        size += len(line)
+        i += 1
+    if kind == "csv":
+        r.shuffle(out)
+    with open(path, "w") as file:
+        file.writelines(out)
 
 
 def rows_of_items(r, first, count):
@@ -150,7 +170,9 @@ def parquet_days(megabytes, path, percent):
 if __name__ == "__main__":
     what, args = sys.argv[1], sys.argv[2:]
     try:
-        if what == "parquet-days":
+        if what == "lines":
+            lines(args[0], int(args[1]), args[2])
+        elif what == "parquet-days":
             parquet_days(int(args[0]), args[1], float(args[2]))
         else:
             {"sqlite": sqlite, "parquet": parquet}[what](args[0], int(args[1]), args[2], args[3])

@@ -1,8 +1,9 @@
 #!/bin/bash
-# What a directory takes in a store, and how long storing and reading it takes: cairn with and without compression,
-# restic and borg, one after another, each into an empty store on the disk of WORK. Seconds, and those of processors,
-# which other programs on the machine hardly change. What is read is written to OUT, in memory: ext4 without a journal
-# creates files slowly for minutes after many were removed, which a row would suffer from the one before.
+# What a directory takes in a store, and how long storing and reading it takes: cairn without compression, with that
+# of small files and with that of all files, restic and borg, one after another, each into an empty store on the
+# disk of WORK. Seconds, and those of processors, which other programs on the machine hardly change. What is read is
+# written to OUT, in memory: ext4 without a journal creates files slowly for minutes after many were removed, which
+# a row would suffer from the one before.
 #
 #   benches/compression.sh DIR [WORK [OUT]]   CAIRN=target/release/cairn, BEFORE=an earlier release of it, ROUNDS=1
 set -eu
@@ -36,6 +37,7 @@ row() { # row NAME INIT STORE GET, each a function that is called with the store
 }
 
 init_auto() { "$cairn" init "$1"; }
+init_all() { "$cairn" init --compression all "$1"; }
 init_none() { "$cairn" init --compression none "$1"; }
 init_before() { "$before" init "$1"; }
 put_cairn() { "$cairn" --store "$1" put a "$dir"; sync -f "$1"; }
@@ -57,6 +59,7 @@ for _ in $(seq "${ROUNDS:-1}"); do
   [ -z "$before" ] || row "cairn, the release before" init_before put_before get_before
   row "cairn --compression none" init_none put_cairn get_cairn
   row "cairn" init_auto put_cairn get_cairn
+  row "cairn --compression all" init_all put_cairn get_cairn
   if [ -z "${ONLY_CAIRN:-}" ] && command -v restic >/dev/null; then
     version=2 level=auto; row "$(restic version | cut -d' ' -f1-2), auto" init_restic put_restic get_restic
   fi

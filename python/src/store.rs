@@ -38,8 +38,9 @@ impl PyStore {
         quick(py, || Store::open(path)).map(PyStore)
     }
 
-    /// Makes a store in the directory `path`. `compression`: "auto" compresses small files that get smaller by it;
-    /// "none" never does, and earlier releases of cairn can use the store.
+    /// Makes a store in the directory `path`. `compression`: "auto" compresses small files that get smaller by it, and
+    /// what is new in a changed large file; "all" compresses large files, too, which are then read through cairn; "none"
+    /// compresses nothing, and earlier releases of cairn can use the store.
     #[staticmethod]
     #[pyo3(signature = (path, *, group=None, cache_bound_seconds=None, compression="auto", exist_ok=false))]
     fn init(
@@ -54,8 +55,9 @@ impl PyStore {
         (options.group, options.cache_bound_seconds) = (group, cache_bound_seconds);
         options.compression = match compression {
             "auto" => Compression::Auto,
+            "all" => Compression::All,
             "none" => Compression::None,
-            _ => return Err(usage(format!("compression is {compression:?}: expected auto or none"))),
+            _ => return Err(usage(format!("compression is {compression:?}: expected auto, all or none"))),
         };
         let make = || match Store::init(&path, &options) {
             Err(_) if exist_ok && path.join("cairn.json").exists() => Store::open(&path),

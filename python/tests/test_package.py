@@ -336,9 +336,15 @@ def test_a_store_is_made_with_or_without_compression(tmp_path):
         packed = sum(path.stat().st_size for path in (tmp_path / name / "packs").rglob("*") if path.is_file())
         return "compressed-content" in configuration, packed < 17_000
 
+    def has_objects_of_large_text(name):
+        save(cairn.Store(tmp_path / name), {"large": "one line of text\n" * 20_000})
+        return any(path.is_file() for path in (tmp_path / name / "objects").rglob("*"))
+
     assert made("default") == made("auto", compression="auto") == (True, True)
+    assert made("all", compression="all") == (True, True)
     assert made("none", compression="none") == (False, False)
-    with pytest.raises(ValueError, match="compression.*expected auto or none"):
+    assert has_objects_of_large_text("auto") and not has_objects_of_large_text("all")
+    with pytest.raises(ValueError, match="compression.*expected auto, all or none"):
         cairn.Store.init(tmp_path / "other", compression="zstd")
     assert not (tmp_path / "other").exists()
 

@@ -2,7 +2,7 @@
 //! parts of.
 
 use crate::error::Result;
-use crate::objects::{COMPOSED_MIN, RecipesInPacks};
+use crate::objects::{RECIPE_MIN, RecipesInPacks};
 use crate::store::Store;
 use crate::types::Digest;
 
@@ -27,7 +27,7 @@ impl StoredAs<'_> {
 
     /// Calls `each` with everything that is kept in the store for a content, and its size.
     pub(super) fn each(&self, digest: &Digest, size: u64, each: &mut dyn FnMut(&Digest, u64)) {
-        let recipes = self.recipes.as_ref().filter(|_| size >= COMPOSED_MIN);
+        let recipes = self.recipes.as_ref().filter(|_| size >= RECIPE_MIN);
         let mut sources = recipes.and_then(|recipes| recipes.sources(digest).ok()).into_iter().flatten().peekable();
         // If it is an object too, a collection keeps both.
         if sources.peek().is_none() || self.store.objects().has_object_file(digest).unwrap_or(false) {

@@ -5,6 +5,7 @@
 //! upsert, finish). `run` is who does it.
 
 mod artifact;
+mod content_writer;
 mod modes;
 mod publication;
 mod run;

@@ -11,7 +11,7 @@
 use super::chunks::{Bytes, Match, find_matches};
 use super::compared_base::Base;
 use super::compared_copy::{Compared, NewBytes, compare, fill_holes, unmatched, unmatched_in_base};
-use super::compose_plan::Plan;
+use super::compose_plan::{Limits, Plan};
 use super::compose_rest::Rest;
 use super::large_put::LargePut;
 use super::pack::BlobKind;
@@ -273,18 +273,25 @@ impl ThreadWriter<'_> {
         }
         matches.extend(moved_matches(new, size, base, &matches)?);
         matches.sort_unstable_by_key(|found| found.at);
-        let Some(plan) = Plan::new(size, &matches, base) else { return Ok(None) };
+        let limits = Limits::new(size, self.writer.compresses_large());
+        let Some(plan) = Plan::new(size, &matches, base, &limits) else {
+            if self.writer.dedup().is_damaged_object(&digest) {
+                return Ok(None); // recipes may name it: the object is to be replaced
+            }
+            let plan = Plan::of_rest(size, &matches, base);
+            let Some(parts) = self.put_whole_rest(&Rest::new(new, base, &plan))? else { return Ok(None) };
+            return self.compose(&plan.recipe(base, &parts), digest, is_unchanged);
+        };
         if !comparing.contents.may_compose()? {
             return Ok(None);
         }
-        let rest = self.put_rest(&Rest::new(new, base, &plan), &|| comparing.contents.may_pack_parts())?;
-        self.compose(&plan, &plan.recipe(base, &rest), digest, is_unchanged)
+        let rest = self.put_rest(&Rest::new(new, base, &plan), &limits, &|| comparing.contents.may_pack_parts())?;
+        self.compose(&plan.recipe(base, &rest), digest, is_unchanged)
     }
 
     /// Stores the recipe. `None`: something that the recipe would name is not in place by itself.
-    fn compose(
+    pub(super) fn compose(
         &mut self,
-        plan: &Plan,
         recipe: &Recipe,
         digest: Digest,
         is_unchanged: IsUnchanged<'_>,
@@ -302,7 +309,7 @@ impl ThreadWriter<'_> {
         if !is_unchanged()? {
             return Ok(None);
         }
-        let put = LargePut { digest, size: plan.size, new: true, adopted: false };
+        let put = LargePut { digest, size: recipe.size, new: true, adopted: false };
         // If two threads have the same content, the first one stores the recipe.
         if writer.dedup().insert_composed(digest) {
             writer.fail_on_error(self.append(digest, BlobKind::Recipe, &recipe.encode(&digest)))?;

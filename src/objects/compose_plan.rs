@@ -2,19 +2,17 @@
 
 use super::chunks::Match;
 use super::compared_base::Base;
+use super::frames::{FRAME, MAX_FRAMED};
 use super::recipe::{Extent, MAX_EXTENTS, MAX_SOURCES, Recipe, RecipeSource};
 use std::collections::{HashMap, HashSet};
 
 /// The most objects and small contents of which a recipe takes parts that this release writes: a reader has all of them
 /// open, or in memory.
 const SOURCES: Bound = Bound { most: 31, after: 8 };
-/// The same of long packed contents, of which a reader has only a table in memory.
-const FRAMED_SOURCES: Bound = Bound { most: 191, after: 128 };
-/// The most pieces in which the rest is packed. A longer one is an object.
-pub(super) const REST_PIECES: usize = 32;
-const _: () = assert!(SOURCES.most + FRAMED_SOURCES.most + REST_PIECES <= MAX_SOURCES);
-/// The most pieces of a plan. A piece of the rest may become two extents.
-const MAX_PIECES: usize = MAX_EXTENTS - REST_PIECES;
+/// The most parts in which a file is stored that is compressed as a whole.
+const MAX_WHOLE_PARTS: usize = 5000;
+/// A file that is longer is an object.
+pub(super) const LONGEST_WHOLE: u64 = (MAX_WHOLE_PARTS * MAX_FRAMED) as u64;
 /// A shorter part is stored again: its extent would need nearly as much space, and a read of its own.
 const MIN_PART: u64 = 512;
 /// The size of the blocks that file systems share between files.
@@ -35,6 +33,51 @@ struct Bound {
     after: usize,
 }
 
+/// How many bytes each part of a file has that is compressed as a whole, except for the last one. There are two at
+/// least: the file's own digest is that of its recipe, and no source of that.
+pub(super) fn part_of_whole(size: u64) -> usize {
+    match usize::try_from(size) {
+        Ok(size) if size <= MAX_FRAMED => size.div_ceil(2).next_multiple_of(FRAME),
+        _ => MAX_FRAMED,
+    }
+}
+
+/// How many compressed parts a recipe names.
+pub(super) struct Limits {
+    /// Long packed contents that it takes parts of. A reader has only a table of each in memory.
+    framed: Bound,
+    /// The most parts in which the rest is packed. A longer one is an object.
+    rest_parts: usize,
+}
+
+impl Limits {
+    const FEW: Limits = Limits { framed: Bound { most: 191, after: 128 }, rest_parts: 32 };
+
+    /// For a file of `size` bytes. If files are compressed as a whole (`of_whole_files`), a long one has a part for
+    /// each [`MAX_FRAMED`] bytes already.
+    pub(super) fn new(size: u64, of_whole_files: bool) -> Limits {
+        let Limits { framed: Bound { most, after }, rest_parts } = Limits::FEW;
+        let parts =
+            if of_whole_files { size.div_ceil(MAX_FRAMED as u64).min(MAX_WHOLE_PARTS as u64) as usize } else { 0 };
+        Limits { framed: Bound { most: most + 2 * parts, after: after + parts }, rest_parts: rest_parts + parts }
+    }
+
+    /// The longest rest that is packed.
+    pub(super) fn longest_rest(&self) -> u64 {
+        (self.rest_parts * MAX_FRAMED) as u64
+    }
+
+    /// The most pieces of a plan. A piece of the rest may become two extents where a part ends.
+    fn most_pieces(&self) -> usize {
+        MAX_EXTENTS - self.rest_parts
+    }
+}
+
+const _: () = {
+    let (most, rest) = (Limits::FEW.framed.most + 2 * MAX_WHOLE_PARTS, Limits::FEW.rest_parts + MAX_WHOLE_PARTS);
+    assert!(SOURCES.most + most + rest <= MAX_SOURCES);
+};
+
 /// Bytes of the new file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Piece {
@@ -54,16 +97,23 @@ pub(super) struct Plan {
 
 impl Plan {
     /// The plan for a file of `size` bytes with these matches, in order. `None`: it is not worth a recipe.
-    pub(super) fn new(size: u64, matches: &[Match], base: &Base) -> Option<Plan> {
+    pub(super) fn new(size: u64, matches: &[Match], base: &Base, limits: &Limits) -> Option<Plan> {
         let mut plan = Plan { size, pieces: pieces(size, matches, base) };
-        plan.drop_short_parts();
+        plan.drop_short_parts(limits.most_pieces());
         plan.drop_wasteful_sources(base);
         plan.drop_surplus_sources(base, false, &SOURCES);
-        plan.drop_surplus_sources(base, true, &FRAMED_SOURCES);
+        plan.drop_surplus_sources(base, true, &limits.framed);
         plan.align_long_parts();
         let kept: u64 = plan.used().keys().map(|source| base.sources[*source as usize].size()).sum();
         let is_worth = plan.stored_again() <= size / 2 && kept + plan.stored_again() <= MAX_KEPT * size;
-        (is_worth && plan.pieces.len() <= MAX_PIECES).then_some(plan)
+        (is_worth && plan.pieces.len() <= limits.most_pieces()).then_some(plan)
+    }
+
+    /// The plan that takes nothing from the earlier content. Where the file equals it, the bytes can be read there.
+    pub(super) fn of_rest(size: u64, matches: &[Match], base: &Base) -> Plan {
+        let mut plan = Plan { size, pieces: pieces(size, matches, base) };
+        plan.drop(|_| true);
+        plan
     }
 
     /// The pieces whose bytes are stored.
@@ -124,11 +174,11 @@ impl Plan {
     }
 
     /// Stores short parts again, and longer ones if there are too many.
-    fn drop_short_parts(&mut self) {
+    fn drop_short_parts(&mut self, most: usize) {
         let mut min = MIN_PART;
         loop {
             self.drop(|piece| piece.len < min);
-            if self.pieces.len() <= MAX_PIECES || min > self.size {
+            if self.pieces.len() <= most || min > self.size {
                 return;
             }
             min *= 2;

@@ -5,10 +5,10 @@
 
 use super::chunks::Bytes;
 use super::compared_base::Base;
-use super::compose_plan::{Piece, Plan, REST_PIECES};
+use super::compose_plan::{LONGEST_WHOLE, Limits, Piece, Plan, part_of_whole};
 use super::copy_in::CHUNK;
 use super::frames::{FRAME, MAX_FRAMED};
-use super::pack::{BlobKind, SMALL_MAX};
+use super::pack::SMALL_MAX;
 use super::recipe::RecipeSource;
 use super::thread_writer::ThreadWriter;
 use crate::error::Result;
@@ -85,6 +85,7 @@ impl ThreadWriter<'_> {
     pub(super) fn put_rest(
         &mut self,
         rest: &Rest<'_>,
+        limits: &Limits,
         may_pack: &dyn Fn() -> Result<bool>,
     ) -> Result<Vec<RecipeSource>> {
         let size = rest.size;
@@ -98,8 +99,8 @@ impl ThreadWriter<'_> {
             self.put_small(digest, &bytes)?;
             return Ok(vec![RecipeSource::new(digest, size)]);
         }
-        if size <= (REST_PIECES * MAX_FRAMED) as u64 && self.shrinks(rest)? && may_pack()? {
-            return self.put_in_pieces(rest);
+        if size <= limits.longest_rest() && self.shrinks(rest)? && may_pack()? {
+            return self.put_in_pieces(rest, MAX_FRAMED);
         }
         let mut object = self.writer.create_object()?;
         let mut hasher = Hasher::new();
@@ -116,30 +117,24 @@ impl ThreadWriter<'_> {
         Ok(compressor.shrinks(&rest.samples()?))
     }
 
-    fn put_in_pieces(&mut self, rest: &Rest<'_>) -> Result<Vec<RecipeSource>> {
-        let mut out = Vec::new();
-        each_part(rest, MAX_FRAMED, &mut |part| {
-            let digest = Digest::of(part);
-            out.push(RecipeSource::framed(digest, part.len() as u64));
-            self.put_framed(digest, part)
-        })?;
-        Ok(out)
+    /// Stores a rest that is all of a file, if files are compressed as a whole and it gets smaller. `None`: it is to be
+    /// an object.
+    pub(super) fn put_whole_rest(&mut self, rest: &Rest<'_>) -> Result<Option<Vec<RecipeSource>>> {
+        match self.writer.compresses_large() && rest.size <= LONGEST_WHOLE && self.shrinks(rest)? {
+            true => self.put_in_pieces(rest, part_of_whole(rest.size)).map(Some),
+            false => Ok(None),
+        }
     }
 
-    /// Stores a piece, unless a pack has it.
-    fn put_framed(&mut self, digest: Digest, bytes: &[u8]) -> Result<()> {
-        if (bytes.len() as u64) < SMALL_MAX {
-            return self.put_small(digest, bytes).map(drop);
-        }
-        let writer = self.writer;
-        let mut small = writer.dedup().small(&digest);
-        if small.get(&digest).is_some() || self.find_small(&digest)?.is_some() {
-            return Ok(());
-        }
-        let place = writer.fail_on_error(self.append_framed(digest, BlobKind::Content, bytes))?;
-        small.stored(digest, place);
-        drop(small);
-        writer.count_new_bytes(bytes.len() as u64)
+    /// Stores a rest in parts of `len` bytes.
+    fn put_in_pieces(&mut self, rest: &Rest<'_>, len: usize) -> Result<Vec<RecipeSource>> {
+        let mut out = Vec::new();
+        each_part(rest, len, &mut |part| {
+            let digest = Digest::of(part);
+            out.push(RecipeSource::framed(digest, part.len() as u64));
+            self.put_part(digest, part)
+        })?;
+        Ok(out)
     }
 }
 

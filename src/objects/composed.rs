@@ -10,7 +10,7 @@ use super::object_file::LargeObject;
 use super::pack::BlobKind;
 use super::pack_file::PackFile;
 use super::read::Content;
-use super::recipe::{COMPOSED_MIN, Recipe, RecipeSource};
+use super::recipe::{RECIPE_MIN, Recipe, RecipeSource};
 use super::search::{Query, SearchDepth, SearchOrder};
 use crate::error::{Error, Result};
 use crate::types::{Digest, Location, PackRef};
@@ -59,7 +59,7 @@ impl Objects {
     /// # Errors
     /// I/O, except that there is no recipe: then there are no sources.
     pub fn sources_of(&self, digest: &Digest, size: u64) -> Result<Vec<RecipeSource>> {
-        if size < COMPOSED_MIN {
+        if size < RECIPE_MIN {
             return Ok(Vec::new());
         }
         let mut from_pack = |file: &Arc<PackFile>, _: PackRef, offset: u32, guess: u32| {

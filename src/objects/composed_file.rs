@@ -6,7 +6,7 @@
 
 use super::framed_source::{FramedSource, KeptFrames};
 use super::object_file::LargeObject;
-use super::recipe::{MAX_SOURCES, Recipe, RecipeSource};
+use super::recipe::{Recipe, RecipeSource};
 use crate::disk::read_full_at;
 use crate::error::{Error, Result};
 use crate::types::{Digest, Hasher};
@@ -75,7 +75,11 @@ impl ComposedFile {
     /// How much memory its packed sources take, at most.
     pub fn memory(&self) -> u64 {
         let has_frames = self.sources.iter().any(|source| matches!(source, OpenSource::Framed(_)));
-        let bytes = |source: &OpenSource| if let OpenSource::Memory(bytes) = source { bytes.len() as u64 } else { 0 };
+        let bytes = |source: &OpenSource| match source {
+            OpenSource::Memory(bytes) => bytes.len() as u64,
+            OpenSource::Framed(framed) => framed.memory(),
+            OpenSource::File(_) => 0,
+        };
         self.sources.iter().map(bytes).sum::<u64>() + if has_frames { KeptFrames::MEMORY } else { 0 }
     }
 
@@ -91,15 +95,13 @@ impl ComposedFile {
     /// The object files that have parts of a range, each once, with their numbers.
     pub fn objects_in(&self, range: Range<u64>) -> impl Iterator<Item = (usize, &LargeObject)> {
         let first = self.parts.partition_point(|part| part.at + part.len <= range.start);
-        let mut used = [0u64; MAX_SOURCES / 64];
-        for part in self.parts[first..].iter().take_while(|part| part.at < range.end) {
-            let source = part.source as usize;
-            used[source / 64] |= 1 << (source % 64);
-        }
-        let sources = self.sources.iter().enumerate();
-        sources.filter_map(move |(i, source)| match source {
-            OpenSource::File(object) if used[i / 64] >> (i % 64) & 1 == 1 => Some((i, object)),
-            _ => None,
+        let parts = self.parts[first..].iter().take_while(|part| part.at < range.end);
+        let mut used: Vec<usize> = parts.map(|part| part.source as usize).collect();
+        used.sort_unstable();
+        used.dedup();
+        used.into_iter().filter_map(|i| match &self.sources[i] {
+            OpenSource::File(object) => Some((i, object)),
+            OpenSource::Memory(_) | OpenSource::Framed(_) => None,
         })
     }
 

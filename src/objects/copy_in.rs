@@ -12,7 +12,7 @@ use std::sync::mpsc;
 
 pub(super) const CHUNK: usize = STEP;
 /// From this size on, another thread hashes while this one copies.
-const PARALLEL_FROM: u64 = 16 << 20;
+pub(super) const PARALLEL_FROM: u64 = 16 << 20;
 /// Chunks that may wait between the two threads.
 const QUEUED_CHUNKS: usize = 4;
 /// Zeros of this length become a hole.

@@ -13,7 +13,7 @@ use super::object_file::has_object_time;
 use super::object_sizes::ObjectSizes;
 use super::pack::{BlobKind, Footer, SMALL_MAX};
 use super::pack_checks::PackChecks;
-use super::recipe::{COMPOSED_MIN, RecipeSource};
+use super::recipe::{RECIPE_MIN, RecipeSource};
 use super::small_contents::{SmallContents, SmallKeys};
 use crate::disk;
 use crate::error::{Kind, Result};
@@ -111,6 +111,11 @@ impl Deduplication {
     pub(super) fn is_damaged(&self, digest: &Digest, kind: BlobKind, pack: PackRef) -> bool {
         self.knows_damage()
             && self.objects.pack_name(pack).is_some_and(|name| self.damage.has_blob(digest, kind, &name))
+    }
+
+    /// Whether an object is known to be damaged.
+    pub(super) fn is_damaged_object(&self, digest: &Digest) -> bool {
+        self.damage.has(&DamagedItem::Object(*digest))
     }
 
     /// Whether a pack of others was in place when this writer first checked.
@@ -279,7 +284,7 @@ impl Deduplication {
 
     /// The sources of content that is composed, if its recipe and all of them are in place and not known to be damaged.
     fn composed_of(&self, digest: &Digest, size: u64) -> Result<Option<Vec<RecipeSource>>> {
-        if size < COMPOSED_MIN {
+        if size < RECIPE_MIN {
             return Ok(None);
         }
         if self.composed.lock().contains(digest) {

@@ -82,6 +82,11 @@ impl FramedSource {
         FramedSource { at, table }
     }
 
+    /// How much memory it takes.
+    pub(super) fn memory(&self) -> u64 {
+        (size_of::<FramedSource>() as u64) + self.table.memory()
+    }
+
     /// Fills the buffer with the bytes from `from` on. `source` is its number in the content that keeps frames.
     ///
     /// # Errors

@@ -124,6 +124,11 @@ impl FrameTable {
         u64::from(self.length)
     }
 
+    /// How much memory its list takes.
+    pub(super) fn memory(&self) -> u64 {
+        size_of_val(&self.starts[..]) as u64
+    }
+
     /// Which frames have bytes of a range that is not empty.
     pub(super) fn frames_of(&self, range: &Range<u64>) -> Range<usize> {
         let frame = FRAME as u64;

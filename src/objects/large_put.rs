@@ -5,9 +5,10 @@ use super::composed_file::ComposedFile;
 use super::copy_in::{SparseCopy, copy_in, hash_in_parallel, hash_in_steps};
 use super::leases::Leases;
 use super::object_sizes::CHECK_SIZES_FROM;
+use super::read::Content;
 use super::step_hasher::Hashed;
 use super::thread_writer::ThreadWriter;
-use crate::disk::{self, NewFile};
+use crate::disk::{self, NewFile, read_full_at};
 use crate::error::{Error, Result, show_path};
 use crate::types::Digest;
 use std::fs::File;
@@ -33,17 +34,23 @@ impl LargePut {
     }
 }
 
+/// Reads a content at a place until the buffer is full or the content ends.
+pub(super) type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> Result<usize>;
+
 /// Gets the number of bytes as they are read. Its error stops the copy.
 type Tick<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
 
 impl ThreadWriter<'_> {
-    /// Stores a whole file as a large blob. Shares its blocks where the file system can; otherwise copies it, holes as
-    /// holes. The digest is that of the bytes stored. `tick` gets the number of bytes as they are read and may stop the
-    /// copy.
+    /// Stores a whole file as a large blob, in compressed parts if the writer does that and it gets smaller. Any other
+    /// shares its blocks where the file system can; otherwise it is copied, holes as holes. The digest is
+    /// that of the bytes stored. `tick` gets the number of bytes as they are read and may stop the copy.
     ///
     /// # Errors
     /// I/O; those of `tick`.
     pub fn put_large(&mut self, source: &File, path: &Path, tick: Tick<'_>) -> Result<LargePut> {
+        if let Some(put) = self.put_file_in_parts(source, path, tick)? {
+            return Ok(put);
+        }
         if let Some(leases) = self.writer.leases().cloned()
             && let Some(put) = self.share_or_adopt(source, path, &leases, tick)?
         {
@@ -74,7 +81,7 @@ impl ThreadWriter<'_> {
         self.keep_or_drop(temp, self.remembered(copied))
     }
 
-    /// Stores bytes in memory as a large blob.
+    /// Stores bytes in memory as a large blob, in compressed parts as [`ThreadWriter::put_large`] does.
     ///
     /// # Errors
     /// I/O.
@@ -83,43 +90,72 @@ impl ThreadWriter<'_> {
         if self.writer.dedup().has_large(&digest, size)? {
             return Ok(LargePut::known(digest, size));
         }
+        if let Some(put) = self.put_bytes_in_parts(bytes)? {
+            return Ok(put);
+        }
         let mut temp = self.writer.create_object()?;
         let written = temp.write_all(bytes).map(|()| (digest, size));
         self.keep_or_drop(temp, written)
     }
 
-    /// Stores all of a composed content as a large blob of its own. It is of another store: this one does not have it.
+    /// Stores all of a composed content as a large blob of its own, in compressed parts as [`ThreadWriter::put_large`]
+    /// does. It is of another store: this one does not have it.
     ///
     /// # Errors
     /// I/O; those of `tick`.
     pub fn put_composed(&mut self, composed: &ComposedFile, tick: Tick<'_>) -> Result<LargePut> {
+        let read = &|out: &mut [u8], at| composed.read_checked(out, at);
+        if let Some(put) = self.put_in_parts(composed.size(), read, tick)? {
+            return Ok(put);
+        }
         let temp = self.writer.create_object()?;
-        let mut out = SparseCopy::new(&temp);
-        let mut at = 0;
-        let mut read = |chunk: &mut [u8]| {
-            let n = composed.read_checked(chunk, at)?;
-            at += n as u64;
-            tick(n as u64)?;
-            Ok(n)
-        };
-        let copied = hash_in_parallel(&[], &mut read, &mut |chunk, _| out.write(chunk));
-        let copied = copied.and_then(|hashed| out.finish().map(|_| hashed));
+        let copied = copy_read(&temp, read, tick);
         self.keep_or_drop(temp, self.remembered(copied))
+    }
+
+    /// Stores content that recipes take parts of as an object, also if it is composed here itself: no recipe names
+    /// composed content. `false`: it has another digest.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn put_source(&mut self, digest: &Digest, content: &Content) -> Result<bool> {
+        let writer = self.writer;
+        let read: ReadAt<'_> = match content {
+            Content::Small(bytes) => &|out, at| Ok(read_bytes(bytes, out, at)),
+            Content::Composed(composed) => &|out, at| composed.read_checked(out, at),
+            Content::Large(large) => {
+                &|out, at| read_full_at(large.file(), out, at).map_err(|e| Error::io("read", large.path(), e))
+            }
+        };
+        let temp = writer.create_object()?;
+        let copied = copy_read(&temp, read, &mut |_| Ok(())).map(|hashed| hashed.content());
+        if !matches!(&copied, Ok((found, _)) if found == digest) || !writer.dedup().insert_large(*digest) {
+            writer.remove_temp(&temp)?;
+            return copied.map(|(found, _)| found == *digest);
+        }
+        let size = copied?.1;
+        writer.stage_object(temp, *digest)?;
+        writer.count_new_bytes(size)?;
+        Ok(true)
     }
 
     /// Whether to hash a file before it is copied: the store probably has its content, so a copy would be useless, or
     /// there is no room for a copy.
     fn hashes_first(&self, source: &File, path: &Path) -> Result<bool> {
-        let writer = self.writer;
         let size = source.metadata().map_err(|e| Error::io("stat", path, e))?.len();
         if size < CHECK_SIZES_FROM {
             return Ok(false);
         }
-        if writer.can_reflink(source)? {
+        if self.writer.can_reflink(source)? {
             return Ok(false); // sharing blocks costs nothing
         }
-        let free = disk::free_bytes(writer.temps().dir());
-        Ok(free.is_some_and(|free| free < size) || writer.dedup().may_have_content(source, size)?)
+        self.may_be_known(source, size)
+    }
+
+    /// Whether the store probably has the content of a file, or there is no room for it.
+    pub(super) fn may_be_known(&self, source: &File, size: u64) -> Result<bool> {
+        let free = disk::free_bytes(self.writer.temps().dir());
+        Ok(free.is_some_and(|free| free < size) || self.writer.dedup().may_have_content(source, size)?)
     }
 
     /// Hashes a file where it is. `Some` if the store has its content.
@@ -147,7 +183,7 @@ impl ThreadWriter<'_> {
     }
 
     /// The digest and size of a content that was hashed, whose beginnings are remembered for the next version of it.
-    fn remembered(&self, hashed: Result<Hashed>) -> Result<(Digest, u64)> {
+    pub(super) fn remembered(&self, hashed: Result<Hashed>) -> Result<(Digest, u64)> {
         hashed.map(|hashed| {
             self.writer.beginnings().remember(&hashed);
             hashed.content()
@@ -205,4 +241,27 @@ impl ThreadWriter<'_> {
         writer.count_new_bytes(size)?;
         Ok(LargePut { digest, size, new: true, adopted: false })
     }
+}
+
+/// Copies what `read` reads to `to`.
+fn copy_read(to: &NewFile, read: ReadAt<'_>, tick: Tick<'_>) -> Result<Hashed> {
+    let mut out = SparseCopy::new(to);
+    let mut at = 0;
+    let mut next = |chunk: &mut [u8]| {
+        let n = read(chunk, at)?;
+        at += n as u64;
+        tick(n as u64)?;
+        Ok(n)
+    };
+    let hashed = hash_in_parallel(&[], &mut next, &mut |chunk, _| out.write(chunk))?;
+    out.finish()?;
+    Ok(hashed)
+}
+
+/// Copies the bytes from `at` on to `out`, as far as there are some. Returns how many.
+pub(super) fn read_bytes(bytes: &[u8], out: &mut [u8], at: u64) -> usize {
+    let from = bytes.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let n = from.len().min(out.len());
+    out[..n].copy_from_slice(&from[..n]);
+    n
 }

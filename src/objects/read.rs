@@ -7,7 +7,7 @@ use super::miss::{Miss, ReadAttempt};
 use super::object_file::LargeObject;
 use super::pack::{BlobKind, MAX_BLOB, SMALL_MAX};
 use super::pack_file::PackFile;
-use super::recipe::COMPOSED_MIN;
+use super::recipe::RECIPE_MIN;
 use super::search::{Query, SearchDepth, SearchOrder};
 use crate::disk::{self, read_full_at};
 use crate::error::{Error, Kind, Result, show_path};
@@ -83,7 +83,7 @@ impl Objects {
         if self.read_by_hint(digest, size, place, buffer) {
             return Ok(Content::Small(()));
         }
-        if size < COMPOSED_MIN {
+        if size < RECIPE_MIN {
             return self.plain_content(digest, size, place, buffer, depth);
         }
         // First where it is known to be, in both forms: a full search lists and opens every pack.

@@ -3,10 +3,14 @@
 use super::pack::{SMALL_MAX, digest_at, u32_at, u64_at};
 use crate::types::{Digest, Hasher};
 
-/// Content of this many bytes or more may be composed of parts of others.
+/// Content of this many bytes or more is compared with others, and may be composed of parts of them.
 pub const COMPOSED_MIN: u64 = 1 << 20;
+/// Content of this many bytes or more may have a recipe.
+pub const RECIPE_MIN: u64 = SMALL_MAX;
 /// A recipe has at most this many sources, because a reader has all of them open.
-pub(super) const MAX_SOURCES: usize = 256;
+pub(super) const MAX_SOURCES: usize = 1 << 14;
+/// The same of recipes of the first two versions.
+const FEW_SOURCES: usize = 256;
 /// A recipe has at most this many extents.
 pub(super) const MAX_EXTENTS: usize = 1 << 16;
 
@@ -18,6 +22,8 @@ const EXTENT: usize = 20;
 const VERSION: u32 = 1;
 /// Of one with longer packed sources.
 const VERSION_PACKED: u32 = 2;
+/// Of one with more sources than [`FEW_SOURCES`].
+const VERSION_MANY: u32 = 3;
 /// This bit of the size of a source says that it is packed, whatever its size.
 const PACKED: u64 = 1 << 63;
 /// What the checksum of a recipe begins with.
@@ -88,7 +94,11 @@ impl Recipe {
     /// Its bytes in a pack, for the content with that digest.
     pub(super) fn encode(&self, digest: &Digest) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEAD + self.sources.len() * SOURCE + self.extents.len() * EXTENT + 32);
-        let version = if self.sources.iter().any(RecipeSource::is_framed) { VERSION_PACKED } else { VERSION };
+        let version = match self.sources.len() {
+            0..=FEW_SOURCES if !self.sources.iter().any(RecipeSource::is_framed) => VERSION,
+            0..=FEW_SOURCES => VERSION_PACKED,
+            _ => VERSION_MANY,
+        };
         out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&(self.sources.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.extents.len() as u32).to_le_bytes());
@@ -112,11 +122,12 @@ impl Recipe {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn parse(bytes: &[u8], digest: &Digest) -> Result<Recipe, String> {
-        if bytes.len() < HEAD + 32 || !(VERSION..=VERSION_PACKED).contains(&u32_at(bytes, 0)) {
+        if bytes.len() < HEAD + 32 || !(VERSION..=VERSION_MANY).contains(&u32_at(bytes, 0)) {
             return Err(format!("the recipe of {digest} is too short, or of an unknown version"));
         }
         let (sources, extents) = (u32_at(bytes, 4) as usize, u32_at(bytes, 8) as usize);
-        if sources > MAX_SOURCES || extents > MAX_EXTENTS {
+        let most = if u32_at(bytes, 0) == VERSION_MANY { MAX_SOURCES } else { FEW_SOURCES };
+        if sources > most || extents > MAX_EXTENTS {
             return Err(format!("the recipe of {digest} has {sources} sources and {extents} extents: too many"));
         }
         let end = HEAD + sources * SOURCE + extents * EXTENT;
@@ -126,7 +137,7 @@ impl Recipe {
         if checksum(digest, &bytes[..end]) != digest_at(bytes, end) {
             return Err(format!("the recipe of {digest} differs from its checksum"));
         }
-        let packed = if u32_at(bytes, 0) == VERSION_PACKED { PACKED } else { 0 };
+        let packed = if u32_at(bytes, 0) == VERSION { 0 } else { PACKED };
         let source = |at: usize| {
             let (digest, size) = (digest_at(bytes, at), u64_at(bytes, at + 32));
             match size & packed {
@@ -205,6 +216,29 @@ mod tests {
         assert_eq!(read, recipe);
         assert!(read.sources[0].is_packed() && read.sources[0].size() == 1 << 20);
         assert!(!RecipeSource::new(digest, 1 << 20).is_packed() && RecipeSource::new(digest, 1 << 10).is_packed());
+    }
+
+    #[test]
+    fn a_recipe_of_many_sources_has_the_third_version() {
+        let source = |n: usize| RecipeSource::framed(Digest::of(&n.to_le_bytes()), if n == 0 { 1 << 20 } else { 7 });
+        for (sources, version) in [(FEW_SOURCES, 2), (FEW_SOURCES + 1, 3), (MAX_SOURCES, 3)] {
+            let recipe = Recipe {
+                size: 7 * sources as u64,
+                sources: (0..sources).map(source).collect(),
+                extents: (0..sources as u32).map(|source| Extent { source, offset: 0, len: 7 }).collect(),
+            };
+            let digest = Digest::of(b"whole");
+            let mut bytes = recipe.encode(&digest);
+            assert_eq!(bytes[0], version);
+            assert_eq!(Recipe::parse(&bytes, &digest).unwrap(), recipe);
+            if sources > FEW_SOURCES {
+                bytes[0] = 2;
+                let end = bytes.len() - 32;
+                let sum = checksum(&digest, &bytes[..end]);
+                bytes[end..].copy_from_slice(&sum.0);
+                assert!(Recipe::parse(&bytes, &digest).unwrap_err().contains("too many"));
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::codec::{BlobCompressor, StoredBytes};
 use super::pack::{BlobKind, SMALL_MAX};
 use super::pack_writer::PackWriter;
 use super::recent_pack::RecentPack;
+use super::recipe::RecipeSource;
 use super::writer::ObjectWriter;
 use crate::error::{Error, Result};
 use crate::types::{Digest, Location, PackRef};
@@ -83,6 +84,31 @@ impl ThreadWriter<'_> {
         Ok(SmallPut { place, new: true })
     }
 
+    /// Stores a part of a large content, unless a pack has it. A long one is compressed so that a part of it can be
+    /// read, and never stored in another form: readers of a recipe that names it expect this one.
+    pub(super) fn put_part(&mut self, digest: Digest, bytes: &[u8]) -> Result<()> {
+        if (bytes.len() as u64) < SMALL_MAX {
+            return self.put_small(digest, bytes).map(drop);
+        }
+        let writer = self.writer;
+        if writer.dedup().small(&digest).get(&digest).is_some() || self.find_small(&digest)?.is_some() {
+            return Ok(());
+        }
+        let stored = self.compressor.get_or_insert_default().framed(bytes).map_err(|e| {
+            Error::io_message(format!("cannot compress {} bytes of content {digest}", bytes.len())).with_source(e)
+        });
+        let stored = writer.fail_on_error(stored)?;
+        // Only now: other threads need the list while this one compresses.
+        let mut small = writer.dedup().small(&digest);
+        if small.get(&digest).is_some() {
+            return Ok(());
+        }
+        let place = writer.fail_on_error(append(writer, &mut self.pack, digest, BlobKind::Content, stored))?;
+        small.stored(digest, place);
+        drop(small);
+        writer.count_new_bytes(bytes.len() as u64)
+    }
+
     /// Whether content of this digest and size is stored: `Some`, with its location if it is packed.
     ///
     /// # Errors
@@ -96,6 +122,14 @@ impl ThreadWriter<'_> {
             return Ok(Some(Some(place)));
         }
         Ok(self.find_small(digest)?.map(Some))
+    }
+
+    /// Whether content of this digest and size is stored so that recipes can name it: packed, or as an object.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn has_source(&self, digest: &Digest, size: u64) -> Result<bool> {
+        self.writer.dedup().has_source(&RecipeSource::framed(*digest, size))
     }
 
     /// Where small content lay in a pack before this writer.
@@ -147,16 +181,6 @@ impl ThreadWriter<'_> {
     /// Appends a blob to the open pack, compressed if that is worth it.
     pub(super) fn append(&mut self, digest: Digest, kind: BlobKind, bytes: &[u8]) -> Result<Location> {
         let stored = StoredBytes::by(&mut self.compressor, bytes);
-        append(self.writer, &mut self.pack, digest, kind, stored)
-    }
-
-    /// As [`ThreadWriter::append`], for long bytes, which are compressed so that a part of them can be read. Never
-    /// stores them in another form: readers of a recipe that names them expect this one.
-    pub(super) fn append_framed(&mut self, digest: Digest, kind: BlobKind, bytes: &[u8]) -> Result<Location> {
-        let compressor = self.compressor.get_or_insert_default();
-        let stored = compressor.framed(bytes).map_err(|e| {
-            Error::io_message(format!("cannot compress {} bytes of {kind} {digest}", bytes.len())).with_source(e)
-        })?;
         append(self.writer, &mut self.pack, digest, kind, stored)
     }
 

@@ -60,6 +60,8 @@ pub struct ObjectWriter {
     beginnings: Beginnings,
     /// If set, large files are adopted with their inodes and held under these leases.
     leases: Option<Arc<Leases>>,
+    /// Whether large files are compressed as a whole.
+    compresses_large: bool,
 }
 
 impl Objects {
@@ -82,6 +84,7 @@ impl Objects {
             other_paths: Mutex::default(),
             beginnings: Beginnings::of_user(),
             leases: None,
+            compresses_large: false,
         })
     }
 }
@@ -91,6 +94,12 @@ impl ObjectWriter {
     /// files that only this store names.
     pub fn adopt_files_with(&mut self, leases: Arc<Leases>) {
         self.leases = Some(leases);
+    }
+
+    /// From now on stores large files as compressed parts, if they get smaller by it. The store must have the features
+    /// for that.
+    pub fn compress_large_files(&mut self) {
+        self.compresses_large = true;
     }
 
     /// Bytes of content stored so far that were not in the store before.
@@ -185,6 +194,10 @@ impl ObjectWriter {
 
     pub(super) fn leases(&self) -> Option<&Arc<Leases>> {
         self.leases.as_ref()
+    }
+
+    pub(super) fn compresses_large(&self) -> bool {
+        self.compresses_large
     }
 
     /// A new temporary file for an object.

@@ -44,7 +44,13 @@ pub(super) fn repair(
         missing_content(&node, &mut lane, &mut content)?;
         nodes.push(node);
     }
-    for (digest, size) in in_order(store, &content)? {
+    let (sources, whole) = by_use(store, &content)?;
+    for (digest, size) in sources {
+        if !lane.has_source(&digest, size)? {
+            done.contents += u64::from(bring_source(store, others, &mut lane, &digest, size)?);
+        }
+    }
+    for (digest, size) in whole {
         // Composed content is whole again if what it takes parts of was stored again.
         if lane.find(&digest, size)?.is_none() {
             done.contents += u64::from(bring(others, &mut lane, &digest, size)?);
@@ -68,11 +74,13 @@ pub(super) fn repair(
     Ok(())
 }
 
-/// Contents that others take parts of come first.
-fn in_order(store: &Store, content: &BTreeMap<Digest, u64>) -> Result<Vec<(Digest, u64)>> {
+/// Contents with their sizes.
+type Sized = BTreeMap<Digest, u64>;
+
+/// Contents that others take parts of, and all others.
+fn by_use(store: &Store, content: &Sized) -> Result<(Sized, Sized)> {
     let sources = store.objects().sources_of_all(&content.keys().copied().collect())?;
-    let (first, rest): (Vec<_>, Vec<_>) = content.iter().partition(|(digest, _)| sources.contains(*digest));
-    Ok(first.into_iter().chain(rest).map(|(digest, size)| (*digest, *size)).collect())
+    Ok(content.iter().partition(|(digest, _)| sources.contains(*digest)))
 }
 
 /// The root nodes of all versions, from their own `manifest` files.
@@ -117,6 +125,32 @@ fn placed(node: &Node, lane: &mut ThreadWriter<'_>) -> Result<Node> {
     node.with_places(&mut |_, _, _| None)?.with_blob_places(&mut |digest, size| {
         Ok(if size < SMALL_MAX { lane.find(digest, size)?.flatten() } else { None })
     })
+}
+
+/// Stores content that others take parts of, from this store, where it may be composed itself, or from another one.
+/// `false`: none has it.
+fn bring_source(
+    store: &Store,
+    others: &[Store],
+    lane: &mut ThreadWriter<'_>,
+    digest: &Digest,
+    size: u64,
+) -> Result<bool> {
+    if size < SMALL_MAX {
+        return bring(others, lane, digest, size);
+    }
+    for from in [store].into_iter().chain(others) {
+        match from.objects().content(digest, size, None) {
+            Ok(content) => match lane.put_source(digest, &content) {
+                Ok(false) => {}
+                Err(e) if e.is_loss() => {}
+                stored => return stored,
+            },
+            Err(e) if e.is_loss() => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(false)
 }
 
 /// Stores content from another store. `false`: none has it.

@@ -4,6 +4,7 @@ use crate::error::{Detail, Error, Result, show_path};
 use crate::layout::Layout;
 use crate::{clock, disk, record};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The format this release reads and writes.
 pub const FORMAT: u32 = 1;
@@ -35,23 +36,59 @@ pub const COMPRESSED_CONTENT: &str = "compressed-content";
 /// that do not know it cannot read them.
 pub const COMPRESSED_PARTS: &str = "compressed-parts";
 
+/// An incompatible feature: content of 128 KiB or more may be composed, of compressed parts alone, and recipes may have
+/// many sources. Releases that do not know it look for recipes only of content of 1 MiB or more, with few sources.
+pub const COMPRESSED_FILES: &str = "compressed-files";
+
+/// What a store has whose writers compress files of any size.
+const FEATURES_OF_ALL: [&str; 4] = [COMPRESSED_CONTENT, COMPOSED_FILES, COMPRESSED_PARTS, COMPRESSED_FILES];
+
 /// The features of each list that this release knows.
 const KNOWN_COMPATIBLE: [&str; 1] = [RESTORED_VERSIONS];
 const KNOWN_READ_ONLY: [&str; 0] = [];
-const KNOWN_INCOMPATIBLE: [&str; 3] = [COMPOSED_FILES, COMPRESSED_CONTENT, COMPRESSED_PARTS];
+const KNOWN_INCOMPATIBLE: [&str; 4] = FEATURES_OF_ALL;
 /// The features that a collector takes into account, of those that a store can get when it is made already.
-pub(crate) const KNOWN_TO_COLLECTORS: [&str; 4] =
-    [RESTORED_VERSIONS, COMPOSED_FILES, COMPRESSED_CONTENT, COMPRESSED_PARTS];
+pub(crate) const KNOWN_TO_COLLECTORS: [&str; 5] =
+    [RESTORED_VERSIONS, COMPOSED_FILES, COMPRESSED_CONTENT, COMPRESSED_PARTS, COMPRESSED_FILES];
 
-/// Whether a store's writers compress small content.
+/// What a store's writers compress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compression {
-    /// They compress what gets smaller by it.
+    /// Small files, and what is new in a changed large file, if they get smaller by it. Other large files are stored as
+    /// they are, so that programs read the store's own files.
     #[default]
     Auto,
+    /// Files of any size, if they get smaller by it.
+    All,
     /// They store everything as it is. Earlier releases can use the store.
     None,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Compression::Auto => "auto",
+            Compression::All => "all",
+            Compression::None => "none",
+        })
+    }
+}
+
+impl Compression {
+    /// The incompatible features of a store with it.
+    pub(super) fn features(self) -> &'static [&'static str] {
+        match self {
+            Compression::None => &[],
+            Compression::Auto => &[COMPRESSED_CONTENT],
+            Compression::All => &FEATURES_OF_ALL,
+        }
+    }
+
+    /// What `cairn.json` says in the field `compression`, if it has that.
+    pub(super) fn setting(self) -> Option<&'static str> {
+        (self == Compression::All).then_some("all")
+    }
 }
 
 /// The content of `cairn.json`.
@@ -67,6 +104,9 @@ pub struct Config {
     pub cache_bound_seconds: u64,
     /// The group whose members may all write, if the store was made with `--group`.
     pub group: Option<String>,
+    /// `all`: writers compress files of any size. Without it, the features say what they compress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    compression: Option<String>,
     /// Features in use.
     pub features: Features,
 }
@@ -77,17 +117,15 @@ pub const DEFAULT_CACHE_BOUND: u64 = 120;
 impl Config {
     /// The configuration of a new store.
     pub fn new(cache_bound_seconds: u64, group: Option<String>, compression: Compression) -> Self {
-        let mut features = Features::default();
-        if compression == Compression::Auto {
-            features.incompatible.push(COMPRESSED_CONTENT.to_owned());
-        }
+        let incompatible = compression.features().iter().map(|feature| (*feature).to_owned()).collect();
         Config {
             format: FORMAT,
             store_id: crate::types::Token::fresh().to_string(),
             created_at: clock::now(),
             cache_bound_seconds,
             group,
-            features,
+            compression: compression.setting().map(str::to_owned),
+            features: Features { incompatible, ..Features::default() },
         }
     }
 
@@ -128,10 +166,14 @@ impl Config {
         Ok(Some(config))
     }
 
-    /// Whether the store's writers compress small content.
+    /// What the store's writers compress.
     pub fn compression(&self) -> Compression {
-        let compresses = self.features.incompatible.iter().any(|feature| feature == COMPRESSED_CONTENT);
-        if compresses { Compression::Auto } else { Compression::None }
+        let has = |compression: &Compression| {
+            let has = |feature: &&str| self.features.incompatible.iter().any(|found| found == feature);
+            compression.features().iter().all(has)
+        };
+        let all = Some(Compression::All).filter(|all| self.compression.as_deref() == all.setting() && has(all));
+        all.or_else(|| Some(Compression::Auto).filter(has)).unwrap_or(Compression::None)
     }
 
     /// Features in use with which this release may not write.

@@ -26,7 +26,7 @@ pub struct InitOptions {
     pub group: Option<String>,
     /// How many seconds clients of a shared disk may cache directories; 120 by default.
     pub cache_bound_seconds: Option<u64>,
-    /// Whether small content is compressed.
+    /// What writers compress.
     pub compression: Compression,
 }
 

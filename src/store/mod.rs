@@ -6,7 +6,7 @@ mod client_cache;
 mod config;
 mod init;
 
-pub(crate) use config::{COMPOSED_FILES, COMPRESSED_PARTS, KNOWN_TO_COLLECTORS};
+pub(crate) use config::{COMPOSED_FILES, COMPRESSED_FILES, COMPRESSED_PARTS, KNOWN_TO_COLLECTORS};
 pub use config::{COMPRESSED_CONTENT, Compression, Config, DEFAULT_CACHE_BOUND, FORMAT, Features, RESTORED_VERSIONS};
 pub use init::InitOptions;
 pub(crate) use init::group_id;
@@ -82,7 +82,7 @@ impl Store {
         let access = Access::of_store(&meta, config.group.is_some());
         let disk = Arc::new(Disk::of(&root, access)?.with_reserve_in(layout.reserve()));
         crate::disk::confine(&root, disk.kind());
-        let compresses = config.compression() == Compression::Auto;
+        let compresses = config.compression() != Compression::None;
         let objects = Arc::new(Objects::open(layout.clone(), disk.clone())?.with_compression(compresses));
         let inner = Inner {
             layout,
@@ -289,12 +289,50 @@ impl Store {
     /// assert_eq!(store.config().compression(), Compression::Auto);
     /// ```
     pub fn upgrade(&self) -> Result<Vec<String>> {
-        self.check_features()?;
-        if self.config_now()?.compression() == Compression::Auto {
-            return Ok(Vec::new());
+        self.add_features_of(Compression::Auto)
+    }
+
+    /// Sets what writers compress that open the store from now on, and adds the features for it. Returns those that
+    /// were added. What is stored already does not change. As after [`Store::upgrade`], earlier releases may not be
+    /// able to open the store any more.
+    ///
+    /// # Errors
+    /// Usage: [`Compression::None`], since readers of a store need its features as long as it exists. Damaged; a
+    /// conflict; I/O.
+    ///
+    /// # Example
+    /// ```
+    /// # use cairn::{Compression, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let store = Store::init(dir.path().join("s"), &Default::default()).unwrap();
+    /// store.set_compression(Compression::All).unwrap();
+    /// let store = Store::open(store.root()).unwrap();
+    /// assert_eq!(store.config().compression(), Compression::All);
+    /// ```
+    pub fn set_compression(&self, compression: Compression) -> Result<Vec<String>> {
+        if compression == Compression::None {
+            return Err(Error::usage("compression cannot be turned off in a store that exists")
+                .with_hint("`cairn init --compression none` makes a store without it"));
         }
-        self.add_incompatible_feature(COMPRESSED_CONTENT)?;
-        Ok(vec![COMPRESSED_CONTENT.to_owned()])
+        let added = self.add_features_of(compression)?;
+        Config::change(self.layout(), self.disk(), &|fields| {
+            match compression.setting() {
+                Some(setting) => fields.insert("compression".to_owned(), setting.into()),
+                None => fields.remove("compression"),
+            };
+            Ok(())
+        })?;
+        Ok(added)
+    }
+
+    /// Adds the features that a store with this compression has. Returns those that it lacked.
+    fn add_features_of(&self, compression: Compression) -> Result<Vec<String>> {
+        self.check_features()?;
+        let found = self.config_now()?.features.incompatible;
+        let lacks = compression.features().iter().filter(|feature| !found.iter().any(|found| found == *feature));
+        let lacks: Vec<_> = lacks.map(|feature| (*feature).to_owned()).collect();
+        lacks.iter().try_for_each(|feature| self.add_incompatible_feature(feature))?;
+        Ok(lacks)
     }
 
     /// The configuration as it is now.

@@ -14,7 +14,7 @@ use super::root::{ManifestOwner, OwnedManifest};
 use crate::disk;
 use crate::error::Result;
 use crate::manifest::{Census, NodeSource, Occurrences};
-use crate::objects::{COMPOSED_MIN, KnownDamage, SMALL_MAX, SearchDepth};
+use crate::objects::{KnownDamage, RECIPE_MIN, SMALL_MAX, SearchDepth};
 use crate::store::Store;
 use crate::types::{Digest, RelPath};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -235,7 +235,7 @@ impl<'a> Manifests<'a> {
                 );
             }
             // The recipe of large content is searched like content in the trash: everywhere.
-            if trash || *size >= COMPOSED_MIN {
+            if trash || *size >= RECIPE_MIN {
                 tries.push(
                     objects
                         .content_into(digest, *size, None, &mut buffer)

@@ -193,6 +193,34 @@ fn a_put_that_composes_files_killed_or_failed_at_every_step_loses_nothing_and_su
 }
 
 #[test]
+fn a_put_that_compresses_large_files_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
+    let from = start();
+    from.ok(&["upgrade", "--compression", "all"]);
+    let lines =
+        |from: usize, to: usize| (from..to).flat_map(|n| format!("line {n}\n").into_bytes()).collect::<Vec<_>>();
+    let (short, long) = (lines(0, 15_000), lines(0, 150_000)); // 150 KB and 1.5 MB
+    make_tree(&from.path("one"), &[("short", &short), ("z", &long)]);
+    from.ok(&["put", "a", "one"]);
+    let grown = [&long[..], &lines(0, 16_000)].concat(); // the rest is packed in compressed frames
+    make_tree(
+        &from.path("two"),
+        &[("short", &lines(3, 15_000)), ("shuffled", &lines(200_000, 300_000)), ("z", &grown)],
+    );
+    let steps = sweep(&from, &["put", "a", "two"], &[0], |test_store, acknowledged| {
+        same(test_store, "a:v1", "one");
+        match numbers(test_store).len() {
+            2 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
+            3 => same(test_store, "a:v2", "two"),
+            n => panic!("{n} versions of three puts: {:?}", numbers(test_store)),
+        }
+        let objects = crate::support::files(&test_store.store_path().join("objects"));
+        assert!(objects.len() <= 2, "of random bytes: {objects:?}");
+    });
+    println!("put that compresses large files: {steps} steps, each killed and failed");
+    assert!(steps > 15);
+}
+
+#[test]
 fn a_collection_of_composed_files_killed_or_failed_at_every_step_keeps_what_they_need() {
     let from = start();
     let mut bytes = random_bytes(5, 1_200_000);

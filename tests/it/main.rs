@@ -12,6 +12,7 @@ mod cli;
 mod composed;
 mod composed_mounts;
 mod composed_parts;
+mod compressed_files;
 mod compression;
 mod crafted_stores;
 mod damage;

@@ -20,8 +20,8 @@ pub const HELP: Help = Help {
     examples: &[("cairn info", ""), ("cairn info --json | jq .free_bytes", "")],
     exit: &[],
     json: "{\"store\", \"id\", \"format\", \"created_at\", \"shared\", \"cache_bound_seconds\", \"group\", \
-         \"features\", \"artifacts\", \"versions\", \"drafts\", \"packs\", \"objects\", \"trash\", \"free_bytes\"}. \
-         packs, objects and trash are {\"count\", \"bytes\"}.",
+         \"features\", \"compression\", \"artifacts\", \"versions\", \"drafts\", \"packs\", \"objects\", \
+         \"trash\", \"free_bytes\"}. packs, objects and trash are {\"count\", \"bytes\"}.",
     list: None,
 };
 
@@ -36,7 +36,7 @@ pub fn run(context: &mut Context, _: InfoArgs) -> CommandResult {
             "store": info.root.to_string_lossy(), "id": info.config.store_id, "format": info.config.format,
             "created_at": info.config.created_at, "shared": info.is_shared,
             "cache_bound_seconds": info.config.cache_bound_seconds, "group": info.config.group,
-            "features": features,
+            "features": features, "compression": info.config.compression().to_string(),
             "artifacts": info.artifacts, "versions": info.versions, "drafts": info.drafts,
             "packs": files(info.packs), "objects": files(info.objects), "trash": files(info.trash),
             "free_bytes": info.free_bytes,
@@ -55,6 +55,7 @@ pub fn run(context: &mut Context, _: InfoArgs) -> CommandResult {
         ("created", info.config.created_at.clone()),
         ("format", info.config.format.to_string()),
         ("features", show_list(&all_features)),
+        ("compression", info.config.compression().to_string()),
         ("file system", file_system),
         ("group", info.config.group.clone().unwrap_or_default()),
         ("artifacts", info.artifacts.to_string()),

@@ -21,7 +21,7 @@ pub struct InitArgs {
     /// The longest time that a host of a shared disk may cache directory entries [default: 120]
     #[arg(long, value_name = "SECONDS", value_parser = super::shared_args::whole::<u64>(0..=u64::MAX))]
     pub cache_bound: Option<u64>,
-    /// Whether small files are compressed
+    /// Which files are compressed, if they get smaller by it
     #[arg(long, value_enum, default_value = "auto")]
     pub compression: CompressionArg,
 }
@@ -29,9 +29,11 @@ pub struct InitArgs {
 /// The values of `--compression`.
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
 pub enum CompressionArg {
-    /// Those that get smaller by it
+    /// Files shorter than 128 KiB, and what is new in a changed large file: programs read other large files directly
     Auto,
-    /// Never: earlier releases of cairn can use the store
+    /// Files of any size: large ones take less space, and programs read them through cairn
+    All,
+    /// None
     None,
 }
 
@@ -41,6 +43,7 @@ pub const HELP: Help = Help {
          directory above; for another place, set CAIRN_STORE or use --store."],
     examples: &[
         ("cairn init", "make ./.cairn"),
+        ("cairn init --compression all /data/store", "for text and tables that are read seldom"),
         ("cairn init /data/store --group lab", "every member of group lab may write"),
         ("export CAIRN_STORE=/data/store", "use that store from anywhere"),
     ],
@@ -57,6 +60,7 @@ pub fn run(context: &mut Context, args: InitArgs) -> CommandResult {
     (options.group, options.cache_bound_seconds) = (args.group, args.cache_bound);
     options.compression = match args.compression {
         CompressionArg::Auto => Compression::Auto,
+        CompressionArg::All => Compression::All,
         CompressionArg::None => Compression::None,
     };
     let store = Store::init(&dir, &options)?;

@@ -27,7 +27,7 @@ class Store:
         *,
         group: str | None = None,
         cache_bound_seconds: int | None = None,
-        compression: Literal["auto", "none"] = "auto",
+        compression: Literal["auto", "all", "none"] = "auto",
         exist_ok: bool = False,
     ) -> Store: ...
     @staticmethod

@@ -5,9 +5,9 @@
 use super::similar_paths::similar_files;
 use crate::catalog::Version;
 use crate::clock;
+use crate::commit::content_writer::collectors_know;
 use crate::error::Result;
 use crate::ingest::EarlierFiles;
-use crate::lock::{self, LockRecord};
 use crate::manifest::{Entry, Tree};
 use crate::objects::Earlier;
 use crate::store::{COMPOSED_FILES, COMPRESSED_PARTS, Store};
@@ -56,8 +56,7 @@ impl NewestFiles<'_> {
             Err(e) if matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) => return Ok(false),
             added => added?,
         }
-        let knows = |lock: &LockRecord| lock.features.iter().any(|known| known == feature);
-        Ok(lock::live(self.store, |lock| lock.purpose == "gc" && !knows(lock))?.is_empty())
+        collectors_know(self.store, feature)
     }
 }
 

@@ -6,6 +6,7 @@ use super::edit_session::EditSession;
 use super::patch::{keep_nodes, settle, tree_of};
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::commit::artifact::{Artifact, bring, or_keep};
+use crate::commit::content_writer::content_writer;
 use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, RootNode, diff};
@@ -55,7 +56,7 @@ fn attempt(
     let (highest, newest) = publication::newest_unrelied(store, name)?;
     let newest = newest.and_then(Result::ok);
     let from = VersionNumber::after(highest);
-    let writer = store.objects().writer(&work.dir())?;
+    let writer = content_writer(store, &work.dir())?;
     if here {
         check_source(source, &writer)?;
     }

@@ -13,6 +13,7 @@ use super::edit_session::EditSession;
 use super::pack_retention;
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::commit::artifact::{Artifact, Basis, collect, or_keep};
+use crate::commit::content_writer::content_writer;
 use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Result};
 use crate::ingest::Sink;
@@ -68,7 +69,7 @@ fn attempt(
     for version in [&basis.base, &basis.onto].into_iter().flatten() {
         pin_base(&work, version)?;
     }
-    let writer = store.objects().writer(&work.dir())?;
+    let writer = content_writer(store, &work.dir())?;
     let base = tree_of(basis.base.as_ref(), store)?;
     let mut stage = EditSession::new(&base, &work.dir());
     let removed = stage.base_ops(&basis.ops)?;

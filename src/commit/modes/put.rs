@@ -3,6 +3,7 @@
 use super::annotations::annotate;
 use crate::catalog::{Mode, artifact as catalog_artifact, version};
 use crate::commit::artifact::{Artifact, collect_or_keep};
+use crate::commit::content_writer::content_writer;
 use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Result};
 use crate::ingest::Sources;
@@ -71,7 +72,7 @@ pub fn publish_generated(
 fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<AttemptOutcome<Published>> {
     let name = &artifact.name;
     let work = Txn::begin(store, &options.purpose("put", name), &store.layout().versions(name))?;
-    let writer = store.objects().writer(&work.dir())?;
+    let writer = content_writer(store, &work.dir())?;
     let (sources, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&sources, &writer)?;
     drop(sources);

@@ -6,6 +6,7 @@ use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord};
 use crate::catalog::origin::UserRecord;
 use crate::catalog::{RunRecord, numbers};
 use crate::commit::artifact::{Artifact, collect_or_keep};
+use crate::commit::content_writer::content_writer;
 use crate::commit::publication::draft_log::{self, TIMEOUT};
 use crate::commit::publication::{recover, recover_abandoned};
 use crate::disk;
@@ -167,7 +168,7 @@ fn contribute(
     let UpsertInProgress { draft, run, work, last } = begun;
     let (draft, run) = (&draft, &run);
     let store = draft.store();
-    let mut writer = store.objects().writer(&work.dir())?;
+    let mut writer = content_writer(store, &work.dir())?;
     if let Some(sealing) = &options.sealing {
         writer.adopt_files_with(sealing.leases.clone());
     }

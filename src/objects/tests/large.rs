@@ -1,6 +1,7 @@
 //! Large objects.
 
-use super::super::{Content, Damage, OBJECT_MODE, OBJECT_MTIME, SMALL_MAX};
+use super::super::recipe::{Extent, Recipe};
+use super::super::{Content, Damage, OBJECT_MODE, OBJECT_MTIME, RecipeSource, SMALL_MAX};
 use super::*;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -16,6 +17,78 @@ fn put_file(store: &TestStore, source: &Path) -> super::super::LargePut {
 
 fn set_time(path: &Path, seconds: u64) {
     File::open(path).unwrap().set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+}
+
+fn text(seed: u64, len: usize) -> Vec<u8> {
+    (0u64..).flat_map(|n| format!("{seed} line {n}: {}\n", n * n % 977).into_bytes()).take(len).collect()
+}
+
+/// A store that compresses, as its configuration would say.
+fn compressing(store: &TestStore) -> std::sync::Arc<Objects> {
+    let disk = std::sync::Arc::new(Disk::of(store.dir.path(), Access::Umask).unwrap());
+    std::sync::Arc::new(Objects::open(store.layout.clone(), disk).unwrap().with_compression(true))
+}
+
+#[test]
+fn a_recipe_of_hundreds_of_parts_is_stored_and_read_at_any_place() {
+    let store = TestStore::new();
+    let objects = compressing(&store);
+    let writer = objects.writer(&store.work()).unwrap();
+    let mut thread_writer = writer.thread_writer();
+    let parts: Vec<Vec<u8>> = (0..700).map(|n| text(n, if n == 699 { 300 } else { 140_000 + n as usize })).collect();
+    let whole = parts.concat();
+    let mut sources = Vec::new();
+    for part in &parts {
+        thread_writer.put_part(Digest::of(part), part).unwrap();
+        sources.push(RecipeSource::framed(Digest::of(part), part.len() as u64));
+    }
+    let extents = (0..).zip(&parts).map(|(source, part)| Extent { source, offset: 0, len: part.len() as u64 });
+    let recipe = Recipe { size: whole.len() as u64, sources, extents: extents.collect() };
+    let digest = Digest::of(&whole);
+    assert!(thread_writer.compose(&recipe, digest, &|| Ok(true)).unwrap().unwrap().new);
+    thread_writer.close().unwrap();
+    writer.seal(&[], &[]).unwrap();
+    let Content::Composed(composed) = store.afresh().content(&digest, recipe.size, None).unwrap() else {
+        panic!("composed")
+    };
+    let mut found = vec![0; whole.len()];
+    assert_eq!(composed.read_at(&mut found, 0).unwrap(), whole.len());
+    assert!(found == whole);
+    for at in (0..whole.len() - 1000).step_by(1_234_567) {
+        let mut some = [0; 1000];
+        composed.read_at(&mut some, at as u64).unwrap();
+        assert!(some == whole[at..at + 1000], "at {at}");
+    }
+    assert!(composed.memory() < 3 << 20, "{}", composed.memory());
+}
+
+#[test]
+fn content_that_is_cut_or_grows_while_it_is_read_is_not_stored_as_what_it_is_not() {
+    let store = TestStore::new();
+    let objects = compressing(&store);
+    let mut writer = objects.writer(&store.work()).unwrap();
+    writer.compress_large_files();
+    let mut thread_writer = writer.thread_writer();
+    let bytes = text(1, 3 << 20);
+    let reads = std::cell::Cell::new(0);
+    let read = |out: &mut [u8], at: u64, cut: usize| {
+        reads.set(reads.get() + 1);
+        let end = if reads.get() > 10 { cut } else { bytes.len() };
+        let from = &bytes[(at as usize).min(end)..end];
+        let n = from.len().min(out.len());
+        out[..n].copy_from_slice(&from[..n]);
+        Ok(n)
+    };
+    let size = bytes.len() as u64;
+    // The samples are read first, then parts.
+    let cut = thread_writer.put_in_parts(size, &|out, at| read(out, at, 2 << 20), &mut |_| Ok(())).unwrap();
+    assert!(cut.is_none());
+    // What is appended is left out: the caller sees that the file has another size.
+    let put = thread_writer.put_in_parts(size - 5000, &|out, at| read(out, at, bytes.len()), &mut |_| Ok(()));
+    let put = put.unwrap().unwrap();
+    assert_eq!((put.size, put.digest), (size - 5000, Digest::of(&bytes[..bytes.len() - 5000])));
+    thread_writer.close().unwrap();
+    writer.seal(&[], &[]).unwrap();
 }
 
 #[test]

@@ -12,6 +12,6 @@ mod seal;
 mod shared;
 mod stage_lifecycle;
 mod store_mounts;
-mod support;
+pub mod support;
 mod unmount;
 mod withdrawn;

@@ -16,7 +16,8 @@
 //!
 //! A fault prints its seed, what was done to the store, and by which command it was seen. `CAIRN_FUZZ_SEED=N
 //! CAIRN_FUZZ_ROUNDS=1` runs one seed alone. Each seed that found a fault goes to `KEPT`, or, from
-//! [`FIRST_WITH_PARTS`] on, to `KEPT_WITH_PARTS`: the rounds of those begin with a store that has composed files, too.
+//! [`FIRST_WITH_PARTS`] on, to `KEPT_WITH_PARTS`: the rounds of those begin with a store that has composed files, too;
+//! from [`FIRST_OF_ALL`] on, with one that also compresses files of any size (`KEPT_OF_ALL`).
 
 mod crafted;
 mod mutations;
@@ -49,6 +50,12 @@ const FIRST_WITH_PARTS: u64 = 2_000_000;
 /// As [`KEPT`], of these.
 const KEPT_WITH_PARTS: &[u64] = &[2_000_125];
 
+/// The rounds of seeds from this one on begin with such a store that compresses files of any size.
+const FIRST_OF_ALL: u64 = 4_000_000;
+
+/// As [`KEPT`], of these.
+const KEPT_OF_ALL: &[u64] = &[];
+
 /// Rounds in the suite, in addition to the kept seeds.
 const FEW: u64 = 12;
 
@@ -67,6 +74,16 @@ struct Template {
     versions: BTreeMap<String, Snapshot>,
     outside: Snapshot,
     has_parts: bool,
+}
+
+/// What the store of a template has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Has {
+    Objects,
+    /// Composed files, too.
+    Parts,
+    /// The same, and its files are compressed whatever their size.
+    CompressedFiles,
 }
 
 /// The directories with what is put. Nothing in them may change.
@@ -104,7 +121,9 @@ fn cairn(dir: &Path, args: &[&str]) -> Command {
 }
 
 impl Template {
-    fn new(has_parts: bool) -> Template {
+    fn new(has: Has) -> Template {
+        let has_parts = has != Has::Objects;
+        let compression = if has == Has::CompressedFiles { "all" } else { "auto" };
         let dir = memory_dir();
         let root = dir.path();
         let large = random_bytes(7, 140_000);
@@ -141,7 +160,7 @@ impl Template {
         );
         std::fs::write(root.join("sentinel").join("0".repeat(64)), b"like a digest").unwrap();
         let steps: &[&[&str]] = &[
-            &["init", "store"],
+            &["init", "store", "--compression", compression],
             &["put", "a", "one", "--alias", "prod", "--description", "the first", "--metadata", r#"{"k": 1}"#],
             &["put", "a", "two"],
             &["put", "a", "three"],
@@ -186,6 +205,7 @@ impl Template {
         if has_parts {
             let config = std::fs::read_to_string(root.join("store/cairn.json")).unwrap();
             assert!(config.contains("compressed-parts"), "g:v1 has such a part: {config}");
+            assert_eq!(config.contains("compressed-files"), has == Has::CompressedFiles, "{config}");
         }
         Template { dir, versions, outside, has_parts }
     }
@@ -268,14 +288,21 @@ fn store_fuzz_damaged_stores_give_right_bytes_or_errors_and_change_nothing_else(
     };
     let (rounds, seconds) = (number("CAIRN_FUZZ_ROUNDS"), number("CAIRN_FUZZ_SECONDS"));
     let long = rounds.is_some() || seconds.is_some();
-    let begin = number("CAIRN_FUZZ_SEED").unwrap_or(if long { FIRST_WITH_PARTS } else { 1 });
+    let begin = number("CAIRN_FUZZ_SEED");
     let end = if seconds.is_some() { rounds.unwrap_or(u64::MAX) } else { rounds.unwrap_or(FEW) };
     let until = seconds.map(|s| Instant::now() + Duration::from_secs(s));
-    // The suite runs the first seeds of both.
-    let first = (1..=FEW).chain(FIRST_WITH_PARTS..FIRST_WITH_PARTS + FEW);
-    let kept: Vec<u64> = KEPT.iter().chain(KEPT_WITH_PARTS).copied().chain(first).filter(|_| !long).collect();
+    // The suite runs the first seeds of all.
+    let first = [1, FIRST_WITH_PARTS, FIRST_OF_ALL].into_iter().flat_map(|first| first..first + FEW);
+    let kept = KEPT.iter().chain(KEPT_WITH_PARTS).chain(KEPT_OF_ALL).copied();
+    let kept: Vec<u64> = kept.chain(first).filter(|_| !long).collect();
+    // A long run takes turns, if it begins nowhere.
+    let seed = |n: u64| match begin {
+        Some(begin) => begin + n,
+        None => [FIRST_WITH_PARTS, FIRST_OF_ALL][(n % 2) as usize] + n / 2,
+    };
     let end = if long { end } else { 0 };
-    let (plain, with_parts) = (Template::new(false), Template::new(true));
+    let (plain, with_parts) = (Template::new(Has::Objects), Template::new(Has::Parts));
+    let of_all = Template::new(Has::CompressedFiles);
     let (next, commands, clean) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let found = Mutex::new(Vec::new());
     std::thread::scope(|s| {
@@ -287,8 +314,12 @@ fn store_fuzz_damaged_stores_give_right_bytes_or_errors_and_change_nothing_else(
                     if over || (!long && found.lock().unwrap().len() > 2) {
                         return;
                     }
-                    let seed = kept.get(i as usize).copied().unwrap_or_else(|| begin + (i - kept.len() as u64));
-                    let template = if seed < FIRST_WITH_PARTS { &plain } else { &with_parts };
+                    let seed = kept.get(i as usize).copied().unwrap_or_else(|| seed(i - kept.len() as u64));
+                    let template = match seed {
+                        ..FIRST_WITH_PARTS => &plain,
+                        FIRST_WITH_PARTS..FIRST_OF_ALL => &with_parts,
+                        _ => &of_all,
+                    };
                     let (faults, effects, ran) = round(template, seed);
                     commands.fetch_add(ran, Ordering::Relaxed);
                     if faults.is_empty() {
@@ -314,7 +345,7 @@ fn store_fuzz_damaged_stores_give_right_bytes_or_errors_and_change_nothing_else(
 
 #[test]
 fn no_command_writes_behind_a_symlink_in_the_place_of_a_directory_of_the_store() {
-    let template = Template::new(false);
+    let template = Template::new(Has::Objects);
     let store = template.dir.path().join("store");
     let dirs: Vec<PathBuf> = walkdir::WalkDir::new(&store)
         .min_depth(1)

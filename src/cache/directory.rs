@@ -33,6 +33,9 @@ const TAG_FILE: &str = "CACHEDIR.TAG";
 /// Its text: backups leave such a directory out.
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of cairn. It may be deleted at any time.\n";
 
+/// A directory with this file is a store.
+const STORE_FILE: &str = "cairn.json";
+
 /// A directory of cached content. See the module.
 #[derive(Debug)]
 pub struct Cache {
@@ -75,8 +78,10 @@ impl Cache {
     /// Opens a cache for the content of stores. `limit` becomes the limit of the directory.
     ///
     /// # Errors
-    /// Usage: the directory is not on a disk of this node. A conflict: every user may write to it. I/O.
+    /// Usage: the directory is not on a disk of this node, is in a store, or has files of something else. A conflict:
+    /// every user may write to it. I/O.
     pub fn for_stores(dir: &Path, limit: Option<u64>) -> Result<Cache> {
+        refuse_other_directories(dir)?;
         let dir = CacheDir::open(dir)?;
         let shown = show_path(dir.path());
         if FsKind::of(dir.path())? == FsKind::Shared {
@@ -273,6 +278,28 @@ pub fn put_cache_directory() -> Option<PathBuf> {
 /// Whether this value of `CAIRN_STAT_CACHE` turns the caches off: any value that doesn't mean yes does.
 fn turns_off(value: &std::ffi::OsStr) -> bool {
     !["", "on", "yes", "true", "1"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
+}
+
+/// Refuses a directory in which backups must not leave anything out: a store, a directory of one, and one with files of
+/// something else, such as a store.
+fn refuse_other_directories(dir: &Path) -> Result<()> {
+    let shown = show_path(dir);
+    let absolute = dir.canonicalize().or_else(|_| std::path::absolute(dir)).map_err(|e| Error::io("find", dir, e))?;
+    if let Some(store) = absolute.ancestors().find(|above| above.join(STORE_FILE).exists()) {
+        let what = if store == absolute { "it is a store" } else { "it is inside a store" };
+        return Err(Error::usage(format!("{shown} cannot be a cache: {what}"))
+            .with_hint("name a directory outside the store; a missing one is made"));
+    }
+    // The names first: another process that makes the cache writes the tag before anything else.
+    let has_names = std::fs::read_dir(dir).is_ok_and(|mut names| names.next().is_some());
+    let is_missing = |e: &std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
+    if has_names && std::fs::read(dir.join(TAG_FILE)).as_ref().is_err_and(is_missing) {
+        return Err(Error::usage(format!(
+            "{shown} cannot be a cache: it is not empty, and lacks the {TAG_FILE} of a cache"
+        ))
+        .with_hint("name an empty directory, or one that does not exist; it is made for you alone"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -111,3 +111,22 @@ fn references_are_warmed_if_they_are_asked_for() {
         assert_eq!(server.counted().1, fetched);
     }
 }
+
+#[test]
+fn a_cache_is_not_made_in_a_store_or_among_files_of_something_else() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("mine"), &[("a", b"1")]);
+    test_store.ok(&["put", "x", "mine"]);
+    for (dir, why) in
+        [("store", "it is a store"), ("store/new", "inside a store"), ("mine", "not empty"), (".", "not empty")]
+    {
+        let refused = text(&test_store.run(&["warm", "x", "--cache", dir], 2).stderr);
+        assert!(refused.contains(why), "{dir}: {refused}");
+        assert!(!test_store.path(dir).join("CACHEDIR.TAG").exists(), "{dir}");
+    }
+    std::fs::create_dir(test_store.path("empty")).unwrap();
+    for dir in ["empty", "empty", "new/below"] {
+        test_store.ok(&["warm", "x", "--cache", dir]);
+        assert!(test_store.path(dir).join("CACHEDIR.TAG").exists());
+    }
+}

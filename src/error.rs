@@ -12,7 +12,7 @@ pub use detail::{Detail, Holder, Missing};
 pub use report::ErrorReport;
 #[cfg(feature = "fuse")]
 pub(crate) use report::{floor_char_boundary, shorten};
-pub use show::{SHOWN, show_bytes, show_first, show_list, show_path};
+pub use show::{SHOWN, shell_path, shell_word, show_bytes, show_first, show_list, show_path};
 
 use serde::{Deserialize, Serialize};
 use std::error::Error as StdError;

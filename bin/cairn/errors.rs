@@ -5,7 +5,7 @@ use crate::help;
 use crate::output::colour;
 use crate::synonyms;
 use crate::usage_errors::{Parts, in_our_form, is_coloured, print_help};
-use cairn::error::{Error, ErrorReport};
+use cairn::error::{Error, ErrorReport, shell_word};
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::io::{IsTerminal, Write};
@@ -71,7 +71,8 @@ fn unknown_command(name: &str) -> Parts {
     };
     let advice = synonyms::advice(&cli, parent.as_deref(), name).or_else(|| {
         let id = std::env::args().skip_while(|arg| arg != name).nth(1).filter(|id| !id.starts_with('-'))?;
-        (parent.as_deref() == Some("draft")).then(|| format!("`cairn draft show {name} {id}` shows a draft"))
+        (parent.as_deref() == Some("draft"))
+            .then(|| format!("`cairn draft show {} {}` shows a draft", shell_word(name), shell_word(id)))
     });
     (message, Vec::new(), advice.unwrap_or_else(|| format!("`{command} --help` lists the commands")))
 }

@@ -47,7 +47,7 @@ const MOUNT_OPTIONS: &[(&str, &str)] = &[
     ("verify=put|all", "When content is hashed, as `cairn mount --help` describes it."),
     (
         "refresh=SECONDS",
-        "Whole store: show new versions and moved aliases at the latest after SECONDS, 1 to 3600. The default is 1.",
+        "Whole store: show new versions and moved aliases within SECONDS, 1 to 3600. The default is 1.",
     ),
     (
         "deadline=SECONDS",

@@ -9,7 +9,7 @@ use super::table::Table;
 use super::value::{Image, Value, text_at};
 use crate::catalog::Version;
 use crate::commit::Artifact;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, shell_word};
 use crate::manifest::{Entry, Tree};
 use crate::types::RelPath;
 use serde::Serialize;
@@ -192,6 +192,6 @@ impl Version {
 
     fn no_object(&self, path: &str) -> Error {
         Error::usage(format!("{path} in {self} is not a table, image, list of classes or HTML page"))
-            .with_hint(format!("`cairn cat {self} {path}` prints a file's bytes"))
+            .with_hint(format!("`cairn cat {self} {}` prints a file's bytes", shell_word(path)))
     }
 }

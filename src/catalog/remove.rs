@@ -5,7 +5,7 @@ use super::removal::{self, ChangeRecord, RemovalRecord, State};
 use super::removed_version::removed_error;
 use super::{alias, artifact, lost};
 use crate::disk::{self, ReserveUse};
-use crate::error::{Detail, Error, Kind, Result, show_list, show_path};
+use crate::error::{Detail, Error, Kind, Result, shell_word, show_list, show_path};
 use crate::pins;
 use crate::store::Store;
 use crate::txn::{OnePlace, Place, Prepared, Unfenced};
@@ -155,7 +155,11 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, numbers: &[VersionNumber]
     let why = format!("{name}:{number} is named by {aliases} {}", show_list(&names));
     Err(Error::conflict(why).with_hint(hint.map_or_else(
         || {
-            let these = if names.len() > 10 { "ALIAS…".to_owned() } else { names.join(" ") };
+            let these = if names.len() > 10 {
+                "ALIAS…".to_owned()
+            } else {
+                names.iter().map(shell_word).collect::<Vec<_>>().join(" ")
+            };
             format!("`cairn unalias {name} {these}` removes {aliases}; or use --force")
         },
         str::to_owned,

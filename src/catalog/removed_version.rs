@@ -28,7 +28,7 @@ pub(crate) fn removed_error(store: &Store, name: &ArtifactName, number: VersionN
     } else {
         format!(
             "a garbage collection has freed content of it, or its number is lost: it cannot be restored; `cairn list \
-             {name}`"
+             {name}` shows the versions that there are"
         )
     };
     let detail = Detail::NotFound { what: Missing::Version, name: spec.clone(), candidates: Vec::new() };

@@ -5,7 +5,7 @@ use super::similar::nearest;
 use super::version::Version;
 use super::{alias, artifact, lost, version};
 use crate::disk;
-use crate::error::{Detail, Error, Kind, Missing, Result, show_list};
+use crate::error::{Detail, Error, Kind, Missing, Result, shell_word, show_list};
 use crate::store::Store;
 use crate::types::{AliasName, ArtifactName, VersionNumber};
 use std::fmt;
@@ -42,7 +42,13 @@ impl VersionSpec {
         let selector = match VersionNumber::of_text(label) {
             _ if label == "latest" => Selector::Latest,
             Some(number) => Selector::Number(number),
-            None => Selector::AliasOrDigest(AliasName::parse(label)?.as_str().to_owned()),
+            None => match without_v(label).filter(|_| label.starts_with('v')) {
+                Some(number) => {
+                    return Err(Error::usage(format!("no version is named {text}"))
+                        .with_hint(format!("did you mean {artifact}:{number}?")));
+                }
+                None => Selector::AliasOrDigest(AliasName::parse(label)?.as_str().to_owned()),
+            },
         };
         Ok(VersionSpec { artifact, selector })
     }
@@ -149,7 +155,7 @@ fn number_of(store: &Store, spec: &VersionSpec) -> Result<Option<VersionNumber>>
                 }
                 let hint = e.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
                 e.context(format!("alias {label} of {name} points at {number}, which is removed"))
-                    .with_hint(format!("`cairn alias {name}:vN {label}` moves it{hint}"))
+                    .with_hint(format!("`cairn alias {name}:vN {}` moves it{hint}", shell_word(label)))
             })?),
             None => by_digest(store, name, label)?,
         },
@@ -207,7 +213,7 @@ fn by_digest(store: &Store, name: &ArtifactName, label: &str) -> Result<Option<V
 fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
     let name = &spec.artifact;
     let numbers = version::live_numbers(store, name)?;
-    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
+    if numbers.is_empty() {
         return Ok(Error::not_found(format!("{name} has no version"))
             .with_detail(Detail::NotFound { what: Missing::Version, name: spec.to_string(), candidates: Vec::new() })
             .with_hint(if disk::list(&store.layout().drafts(name))?.is_empty() {
@@ -215,11 +221,14 @@ fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
             } else {
                 format!("`cairn drafts {name}` lists what is not finished; `cairn put {name} DIR` makes a version")
             }));
-    };
+    }
     let mut names: Vec<String> = alias::all(store, name)?.into_iter().map(|(a, _)| a.to_string()).collect();
     names.push("latest".into());
     let near = match &spec.selector {
-        Selector::AliasOrDigest(label) => nearest(label, &names),
+        Selector::AliasOrDigest(label) => match without_v(label).filter(|number| numbers.contains(number)) {
+            Some(number) => vec![number.to_string()],
+            None => nearest(label, &names),
+        },
         _ => Vec::new(),
     };
     let detail = Detail::NotFound { what: Missing::Version, name: spec.to_string(), candidates: near.clone() };
@@ -229,12 +238,28 @@ fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
         format!("did you mean {}?", near.join(" or "))
     } else if matches!(&spec.selector, Selector::AliasOrDigest(label) if is_digest(label)) {
         "a version is named by at least six digits of its digest".to_owned()
-    } else if first == last {
-        format!("it has {first}, and {}", show_list(&names))
     } else {
-        format!("it has {first} to {last}, and {}", show_list(&names))
+        format!("it has {}, and {}", show_list(&ranges(&numbers)), show_list(&names))
     };
     Ok(Error::not_found(format!("there is no version {spec}")).with_detail(detail).with_hint(hint))
+}
+
+/// The number that `2`, `02` or `v02` probably means.
+fn without_v(label: &str) -> Option<VersionNumber> {
+    let digits = label.strip_prefix('v').unwrap_or(label);
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok().map(VersionNumber)).flatten()
+}
+
+/// Ascending numbers as `v0 to v9`, `v11`.
+fn ranges(numbers: &[VersionNumber]) -> Vec<String> {
+    let follows = |a: &VersionNumber, b: &VersionNumber| a.0 + 1 == b.0;
+    let runs = numbers.chunk_by(follows);
+    runs.map(|run| match run {
+        [one] => one.to_string(),
+        [first, .., last] => format!("{first} to {last}"),
+        [] => String::new(),
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -251,5 +276,12 @@ mod tests {
         for bad in ["", ":v1", "a:", "a:v1:b", "a:b/c", "a b", "a:.staging", "a:v01"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_hint_omits_the_numbers_that_were_removed() {
+        let numbers = |all: &[u64]| ranges(&all.iter().map(|n| VersionNumber(*n)).collect::<Vec<_>>()).join(", ");
+        assert_eq!(numbers(&[0]), "v0");
+        assert_eq!(numbers(&[0, 4, 5, 7, 8, 9]), "v0, v4 to v5, v7 to v9");
     }
 }

@@ -43,6 +43,7 @@ pub fn record(version: &Version, run: &RunRecord) -> Result<bool> {
         store.disk().sync_dir(&dir)?; // it may have been recorded a moment ago, and not be durable
         return Ok(false);
     }
+    store.check_writable()?;
     ensure_dir(store, &dir)?;
     let place = OnePlace::<true>::at(link);
     let used = UseRecord { version: number, run: run.clone(), at: clock::now(), origin: Origin::here() };

@@ -1,4 +1,5 @@
-//! Paths, names and lists as messages show them: always one line.
+//! Paths, names and lists as messages show them, always on one line; and as a command in a message has them, quoted for
+//! a shell.
 
 use std::fmt;
 use std::path::Path;
@@ -42,4 +43,56 @@ pub fn show_bytes(bytes: &[u8]) -> String {
         }
     }
     if out.is_empty() { "\"\"".into() } else { out }
+}
+
+/// A name, an id or a path as a command in a message has it: quoted if a shell would not take it for one word.
+///
+/// ```
+/// # use cairn::error::shell_word;
+/// assert_eq!(shell_word("eval:v3"), "eval:v3");
+/// assert_eq!(shell_word("run 7"), "'run 7'");
+/// assert_eq!(shell_word("it's"), r"'it'\''s'");
+/// ```
+pub fn shell_word(word: impl fmt::Display) -> String {
+    shell_bytes(word.to_string().as_bytes())
+}
+
+/// [`shell_word`] of a path.
+pub fn shell_path(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    shell_bytes(path.as_os_str().as_bytes())
+}
+
+fn shell_bytes(bytes: &[u8]) -> String {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"._-/:@%+=,".contains(b);
+    match str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && bytes.iter().all(plain) => text.to_owned(),
+        Ok(text) if !text.contains(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
+        _ => format!("$'{}'", bytes.escape_ascii()), // bash, zsh and ksh understand it
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn a_shell_reads_a_quoted_word_as_it_was() {
+        for word in [
+            &b"plain/a.b-c:v1"[..],
+            b"",
+            b"a b",
+            b"it's",
+            b"$HOME `ls` \"x\" \\ *",
+            b"a\nb'c",
+            b"\xff\\ \x01",
+            "\u{e4} b".as_bytes(),
+        ] {
+            let quoted = shell_path(Path::new(std::ffi::OsStr::from_bytes(word)));
+            assert!(!quoted.contains('\n'), "{quoted}");
+            let out = std::process::Command::new("bash").args(["-c", &format!("printf %s {quoted}")]).output().unwrap();
+            assert_eq!(out.stdout, word, "{quoted}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use super::detach::detach;
 use super::sys::Detach;
 use super::{sys, table};
 use crate::disk::write_setting;
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Result, shell_path, show_path};
 use std::fs::{File, Metadata, TryLockError};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -46,11 +46,11 @@ impl MountPoint {
         let path = table::canonical(mnt).map_err(|e| {
             let missing = e.kind() == crate::error::Kind::NotFound;
             let e = e.context(format!("cannot mount at {}", show_path(mnt)));
-            if missing { e.with_hint(format!("mkdir -p {}", show_path(mnt))) } else { e }
+            if missing { e.with_hint(format!("mkdir -p {}", shell_path(mnt))) } else { e }
         })?;
         while table::top_at(&path)?.is_some_and(|m| m.is_ours()) {
             if !table::is_dead(&path) {
-                let hint = format!("`cairn umount --no-seal {}` unmounts it without sealing", show_path(&path));
+                let hint = format!("`cairn umount --no-seal {}` unmounts it without sealing", shell_path(&path));
                 return Err(Error::conflict(format!(
                     "cannot mount at {}: a cairn mount is there already",
                     show_path(&path)
@@ -99,7 +99,7 @@ impl MountPoint {
         let came_first = || {
             let why = format!("cannot mount at {}: another process mounted there a moment ago", show_path(&self.path));
             Error::conflict(why)
-                .with_hint(format!("`cairn umount --no-seal {}` unmounts it without sealing", show_path(&self.path)))
+                .with_hint(format!("`cairn umount --no-seal {}` unmounts it without sealing", shell_path(&self.path)))
         };
         // This opens the directory under the mount, so all processes that mount here use the same lock.
         let directory = match File::open(&self.path) {

@@ -3,7 +3,7 @@
 use crate::catalog::Draft;
 use crate::catalog::stage::stages;
 use crate::disk::{self, Created};
-use crate::error::{Detail, Error, Result, show_path};
+use crate::error::{Detail, Error, Result, shell_path};
 use crate::lock::{self, LockFile, LockRecord, Purpose};
 use crate::store::Store;
 use crate::types::{RunId, Token};
@@ -59,7 +59,7 @@ pub(super) fn refuse_second_holder(draft: &Draft, run: &RunId, lock: &LockFile) 
     let is_main = |r: &LockRecord| r.purpose == "mount" && r.pid == holder.pid && r.mountpoint.is_some();
     let main = lock::held(draft.store(), is_main)?.into_iter().filter(LockRecord::is_here).find_map(|r| r.mountpoint);
     let at = main.map(PathBuf::from).or(at);
-    let at = at.filter(|_| holder.is_here()).map_or_else(|| "MNT".to_owned(), |at| show_path(&at));
+    let at = at.filter(|_| holder.is_here()).map_or_else(|| "MNT".to_owned(), |at| shell_path(&at));
     let there = if holder.is_here() { String::new() } else { format!(" on {}", holder.host) };
     let unmount = format!("`cairn umount --no-seal {at}`{there} unmounts it without sealing");
     Err(Error::conflict(why).with_detail(Detail::Locked { holder: holder.holder() }).with_hint(format!(

@@ -31,7 +31,7 @@ codes! {
     NODE = "F6-node": "a manifest node that a version needs is missing, damaged or wrong",
     NO_PACK = "F6-pack": "a pack that a version lists is not in the store, and something that it names is missing",
     UNLISTED = "F16-pack": "a version does not list a pack that has nodes of its manifest: reads use the index",
-    CUT = "M10-cut": "a directory's nodes are not cut by the rule: equal content has another digest",
+    CUT = "M10-cut": "a directory's nodes are not divided as FORMAT.md requires: equal content has another digest",
     TOKEN = "F7-token": "a token is at two numbers, or is published although it is fenced",
     RECORD = "F8-record": "a record is damaged, or does not belong where it is",
     ARTIFACT = "F9-artifact": "an artifact's own record is missing or damaged, or has another type than a version",

@@ -1,7 +1,7 @@
 //! Reading entries and files of a version.
 
 use crate::catalog::Version;
-use crate::error::{Detail, Error, Missing, Result};
+use crate::error::{Detail, Error, Missing, Result, shell_path};
 use crate::manifest::{Entry, Visit, Walk};
 use crate::objects::{ComposedFile, Content};
 use crate::remote::{OpenReference, shown_uri};
@@ -168,7 +168,7 @@ impl Version {
         match entry {
             Entry::File { digest, size, place, .. } => self.store().objects().content(digest, *size, *place),
             Entry::Directory(_) => Err(Error::usage(format!("{path} in {self} is a directory"))
-                .with_hint(format!("`cairn ls {self} {path}` lists it"))),
+                .with_hint(format!("`cairn ls {self} {}` lists it", shell_path(&path.on_disk("".as_ref()))))),
             Entry::Symlink { target } => {
                 Err(Error::usage(format!("{path} in {self} is a symlink to {}", crate::error::show_bytes(target)))
                     .with_hint("name the file it points at"))

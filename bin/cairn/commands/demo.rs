@@ -4,7 +4,7 @@ use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::Context;
 use crate::signals;
-use cairn::error::{Error, Result, show_path};
+use cairn::error::{Error, Result, shell_path, show_path};
 use clap::Args;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -321,9 +321,7 @@ fn explain(context: &mut Context, text: &str) -> std::result::Result<(), Failure
 
 /// An argument, quoted for a shell.
 fn quoted(text: impl AsRef<OsStr>) -> String {
-    let text = text.as_ref().to_string_lossy();
-    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-:=@+".contains(&b));
-    if plain { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    shell_path(Path::new(text.as_ref()))
 }
 
 /// Shows and runs a line of shell.

@@ -285,7 +285,7 @@ impl Sum {
             _ => String::new(),
         };
         context.out.line(&format!(
-            "{added} added, {removed} removed{renamed}, {changed} changed; {} in, {} out",
+            "{added} added, {removed} removed{renamed}, {changed} changed; their size: {} now, {} before",
             human(*bytes_added),
             human(*bytes_removed)
         ))

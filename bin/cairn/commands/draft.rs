@@ -1,7 +1,6 @@
 //! `cairn drafts`, `cairn draft`
 
 use super::shared_args::HeaderArg;
-use super::stage::quoted;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::{Context, count, dash};
@@ -11,7 +10,7 @@ use cairn::catalog::draft::ContributionRecord;
 use cairn::catalog::origin::UserRecord;
 use cairn::catalog::stage::{StageInfo, StageState, stages};
 use cairn::catalog::{Draft, DraftState};
-use cairn::error::{Error, Result, show_path};
+use cairn::error::{Error, Result, shell_path, shell_word, show_path};
 use cairn::internals::commit::{OpenDraft, Survey, no_draft, survey};
 use cairn::internals::lock::LockRecord;
 use cairn::staging::{self, Leftover};
@@ -230,13 +229,10 @@ fn leftovers(store: &Store, name: Option<&ArtifactName>) -> Result<Vec<Leftover>
 /// The command that removes it.
 pub(super) fn removal(left: &Leftover) -> String {
     match &left.record {
-        Some(r) => format!(
-            "cairn draft drop {} {} --run {}",
-            r.artifact,
-            quoted(r.distributed_id.as_str()),
-            quoted(r.run.id.as_str())
-        ),
-        None => format!("rm -r {}", quoted(&left.directory.to_string_lossy())),
+        Some(r) => {
+            format!("cairn draft drop {} {} --run {}", r.artifact, shell_word(&r.distributed_id), shell_word(&r.run.id))
+        }
+        None => format!("rm -r {}", shell_path(&left.directory)),
     }
 }
 

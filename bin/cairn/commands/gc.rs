@@ -1,7 +1,6 @@
 //! `cairn gc`
 
 use super::draft::{left_document, removal};
-use super::stage::quoted;
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
@@ -40,7 +39,8 @@ pub const HELP: Help = Help {
          hours later.",
         "Writers and readers can keep working. Before anything is freed, every writer that was at work has ended or is \
          known to be dead, and what is needed is determined again. If a writer is alive, it is printed, and the next \
-         gc frees the rest. If a dead writer's token belongs to another user, that user is printed, who must run gc.",
+         gc frees the rest. If another user's process was killed, only that user or root can clean up after it: gc \
+         prints the name; ask that user to run gc.",
         "Drafts to which no process writes, and staging directories that no draft needs, are printed with their age \
          and the command that discards them. They are never freed by themselves.",
         "A pack of small files is rewritten if less than half of it is needed, and many small packs are merged: \
@@ -114,7 +114,7 @@ fn what_waits_for_people(context: &mut Context, report: &GcReport) {
              `cairn finish {artifact} --distributed-id {id}` publishes it, `{}` discards it",
             age(since),
             discarded_by(draft),
-            id = quoted(distributed_id.as_str()),
+            id = cairn::error::shell_word(distributed_id),
         ));
     }
     if report.idle_drafts.len() > SHOWN {
@@ -136,7 +136,7 @@ fn what_waits_for_people(context: &mut Context, report: &GcReport) {
 }
 
 fn discarded_by(draft: &IdleDraft) -> String {
-    format!("cairn draft discard {} {}", draft.artifact, quoted(draft.distributed_id.as_str()))
+    format!("cairn draft discard {} {}", draft.artifact, cairn::error::shell_word(&draft.distributed_id))
 }
 
 fn age_seconds(since: &str) -> Option<u64> {
@@ -199,9 +199,9 @@ fn lines(report: &GcReport, args: &GcArgs) -> Vec<String> {
     if report.in_trash.files > 0 {
         let when = match args.min_age.as_secs() {
             0 => String::new(),
-            seconds => format!("; the first gc that comes {} after it was moved there frees it", duration(seconds)),
+            seconds => format!("; a gc {} or more after the move frees it", duration(seconds)),
         };
-        out.push(format!("left in the trash: {}{when}", amount(&report.in_trash)));
+        out.push(format!("in the trash: {}{when}", amount(&report.in_trash)));
     }
     out.extend(kept_for_parts(report));
     if report.dead_writers > 0 {
@@ -218,7 +218,7 @@ fn removed(report: &GcReport) -> impl Iterator<Item = String> {
 /// What a later collection frees, when no composed file has parts of it any more.
 fn kept_for_parts(report: &GcReport) -> Option<String> {
     let kept = &report.kept_for_parts;
-    (kept.files > 0).then(|| format!("kept because files of later versions have parts of it: {}", amount(kept)))
+    (kept.files > 0).then(|| format!("not freed: {}; other versions share parts of them", amount(kept)))
 }
 
 fn as_json(report: &GcReport, dry_run: bool) -> Value {

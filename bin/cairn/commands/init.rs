@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// `cairn init`
 #[derive(Args, Debug)]
 pub struct InitArgs {
-    /// A new or empty directory [default: --store, else .cairn]
+    /// A new or empty directory [default: --store or CAIRN_STORE, else .cairn]
     pub dir: Option<PathBuf>,
     /// Let every member of this group of users write, whatever their umasks are
     #[arg(long, value_name = "GROUP")]

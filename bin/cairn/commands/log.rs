@@ -33,10 +33,9 @@ pub const HELP: Help = Help {
          lineage`.",
         "Times are those of the hosts that did it: local on a terminal, UTC elsewhere. Records of older releases do \
          not have users and hosts.",
-        "Records have whole seconds. Of one second, the log knows the order of versions, of one alias's moves, of one \
-         version's annotations and of one draft's records, and that a version was published before anything that \
-         concerns it. Other events of one second can have another order, and so can events of hosts whose clocks \
-         differ.",
+        "Times are in whole seconds. Events of the same second may be listed in another order, except versions, the \
+         moves of one alias, the annotations of one version and the records of one draft; and a version comes before \
+         anything that concerns it. Events of hosts whose clocks differ may also be listed in another order.",
     ],
     examples: &[
         ("cairn log images", ""),
@@ -127,6 +126,7 @@ fn line(event: &Event, times: &Times) -> String {
     let what = match &event.what {
         Happening::Published { version, mode } => format!("{artifact}:{version} ({})", mode.as_str()),
         Happening::Removed(version) | Happening::Restored(version) => format!("{artifact}:{version}"),
+        Happening::Alias { alias, from: None, to: Some(to) } => format!("{artifact}:{alias} set to {to}"),
         Happening::Alias { alias, from, to } => format!("{artifact}:{alias} {} -> {}", show(*from), show(*to)),
         Happening::Annotated { version, tags, removed_tags, description, metadata, ttl_seconds } => {
             let mut parts = Vec::new();

@@ -6,12 +6,13 @@ use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::Context;
 use cairn::catalog::{Selector, SharedEntries, Version, VersionSpec};
-use cairn::error::Error;
+use cairn::error::{Error, shell_path, shell_word};
 use cairn::manifest::{Entry, FoundEntry, Tree};
 use cairn::types::RelPath;
 use clap::Args;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// `cairn ls`
 #[derive(Args, Debug)]
@@ -113,7 +114,10 @@ fn listed(context: &Context, args: &LsArgs) -> Result<(Listed, Tree), Error> {
                 .with_hint(format!("`cairn ls {} --draft ID` lists a draft", spec.artifact)));
         }
         let id = args.draft.draft.as_deref().unwrap_or_default();
-        return Ok((Listed { name, arguments: format!("{} --draft {id}", spec.artifact), version: None }, tree));
+        return Ok((
+            Listed { name, arguments: format!("{} --draft {}", spec.artifact, shell_word(id)), version: None },
+            tree,
+        ));
     }
     let version = context.version(&args.version)?;
     Ok((Listed::of(&version), version.tree()?))
@@ -134,7 +138,10 @@ impl Listed {
 
 fn found(of: &Listed, tree: &Tree, path: &RelPath) -> Result<FoundEntry, Error> {
     tree.lookup(path)?.ok_or_else(|| {
-        let above = path.parent().filter(|p| !p.is_root()).map_or(String::new(), |p| format!(" {p}"));
+        let above = path
+            .parent()
+            .filter(|p| !p.is_root())
+            .map_or(String::new(), |p| format!(" {}", shell_path(&p.on_disk(Path::new("")))));
         Error::not_found(format!("there is no {path} in {}", of.name))
             .with_hint(format!("`cairn ls {}{above}` shows what there is", of.arguments))
     })

@@ -142,7 +142,7 @@ pub enum Command {
     Du(du::DuArgs),
     /// Show who may use the store, or open it to a group of users
     Access(access::AccessArgs),
-    /// Turn on what new stores have and this store lacks
+    /// Turn on newer features of the store
     Upgrade(upgrade::UpgradeArgs),
     /// List the mounts, and the commands that are at work
     Locks(locks::LocksArgs),

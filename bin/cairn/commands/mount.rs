@@ -7,7 +7,7 @@ use crate::output::Context;
 use crate::signals;
 use cairn::Store;
 use cairn::catalog::{Selector, VersionSpec, resolve};
-use cairn::error::{Error, Kind, Result, show_path};
+use cairn::error::{Error, Kind, Result, shell_path, shell_word};
 use cairn::fuse::{self, MountOptions, RunMode, VersionView};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -51,7 +51,7 @@ pub struct MountArgs {
     /// Answer N requests at a time, 1 to 256 [default: one per processor, 2 to 4]
     #[arg(long, value_name = "N", value_parser = super::shared_args::whole::<u16>(1..=cairn::fuse::MAX_THREADS as u64))]
     pub threads: Option<u16>,
-    /// Whole store: show new versions and moved aliases at the latest after SECONDS
+    /// Whole store: show new versions and moved aliases within SECONDS
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = super::shared_args::whole::<u16>(1..=3600))]
     pub refresh: u16,
     /// Read through a cache in DIR, a directory on a disk of this node; for stores on slow shared disks
@@ -193,7 +193,11 @@ fn mount_version(context: &mut Context, args: &MountArgs, spec: &str) -> Command
 fn first_the_mount_point(context: &Context, e: Error, args: &MountArgs, spec: &str) -> Error {
     let first = args.mountpoint.to_str().filter(|first| context.version(first).is_ok());
     match first.filter(|_| e.kind() == Kind::NotFound) {
-        Some(first) => e.with_hint(format!("the mount point comes first: `cairn mount {spec} {first}`")),
+        Some(first) => e.with_hint(format!(
+            "the mount point comes first: `cairn mount {} {}`",
+            shell_word(spec),
+            shell_word(first)
+        )),
         None => e,
     }
 }
@@ -215,7 +219,7 @@ fn serve(
     if !args.foreground {
         print(context)?;
         context.out.flush()?;
-        context.status(&format!("mounted; `cairn umount {}` ends it", show_path(&args.mountpoint)));
+        context.status(&format!("mounted; `cairn umount {}` ends it", shell_path(&args.mountpoint)));
     }
     Ok(0)
 }

@@ -6,7 +6,7 @@ use crate::output::Context;
 use cairn::Store;
 use cairn::catalog::history::{self, Happening};
 use cairn::catalog::{Selector, VersionSpec, alias};
-use cairn::error::{Error, Kind, Result, show_list};
+use cairn::error::{Error, Kind, Result, shell_word, show_list};
 use cairn::internals::catalog::removal;
 use cairn::types::VersionNumber;
 use clap::Args;
@@ -67,7 +67,7 @@ pub fn run(context: &mut Context, args: RestoreArgs) -> CommandResult {
         format!(
             "restored; aliases that were removed with it are not set again: {} (`cairn alias {version} {}`)",
             show_list(&gone),
-            gone.join(" ")
+            gone.iter().map(shell_word).collect::<Vec<_>>().join(" ")
         )
     });
     Ok(0)

@@ -34,7 +34,7 @@ pub struct RmArgs {
     /// Keep the newest N versions of each artifact
     #[arg(long, value_name = "N", value_parser = count_from_one)]
     pub keep_last: Option<u64>,
-    /// Keep what was made at most this long before the newest version: a number with s, m, h or d
+    /// Keep versions that are at most this much older than the newest one: a number with s, m, h or d
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub keep_within: Option<Duration>,
     /// Keep versions with this tag (repeatable)
@@ -275,7 +275,10 @@ fn summary(freed: Option<SoleContent>, dry_run: bool) -> String {
     let removed = if dry_run { "would be removed, nothing was changed" } else { "removed" };
     let Some(freed) = freed else { return format!("{removed}; `cairn gc` frees the space") };
     if freed.bytes == 0 {
-        return format!("{removed}; other versions need all of the content");
+        return format!(
+            "{removed}; this frees nothing, because other versions have the same content; `cairn restore` \
+             undoes it"
+        );
     }
     let about = if freed.is_estimate { "about " } else { "" };
     let (moves, frees) = if dry_run { ("would move", "free") } else { ("moves", "frees") };

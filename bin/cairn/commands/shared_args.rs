@@ -84,7 +84,7 @@ pub struct SourceArgs {
     /// Accept an empty standard input; by default it is refused
     #[arg(long, hide_short_help = true)]
     pub allow_empty: bool,
-    /// Record only the URI of a reference; its source is not asked
+    /// Record only the URI of a reference, without contacting its source
     #[arg(long, hide_short_help = true)]
     pub no_checksum: bool,
     /// Refuse a URI that names more objects than this

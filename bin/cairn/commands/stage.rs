@@ -11,7 +11,7 @@ use crate::signals;
 use cairn::Store;
 use cairn::catalog::stage::{StageRecord, stages};
 use cairn::catalog::{Draft, VersionSpec};
-use cairn::error::{Error, Kind, Result, show_path};
+use cairn::error::{Error, Kind, Result, shell_path, shell_word, show_path};
 use cairn::fuse::RunMode;
 use cairn::fuse::cairn_mount;
 use cairn::fuse::staging::{
@@ -96,7 +96,7 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     mount_staging(make, &root, &args.mountpoint, &staging)?;
     if !args.foreground {
         print_run(context)?;
-        let at = show_path(&args.mountpoint);
+        let at = shell_path(&args.mountpoint);
         context.status(&format!(
             "mounted; `cairn seal {at}` makes a contribution of what is there, `cairn umount {at}` does so and unmounts"
         ));
@@ -125,7 +125,7 @@ fn is_there(store: &Path, mountpoint: &Path, (artifact, id, run): &(String, Stri
         RunState::Lost => "was taken over by another mount",
         _ => "takes no more changes",
     };
-    let hint = format!("`cairn umount --no-seal {at}`, then mount it again");
+    let hint = format!("`cairn umount --no-seal {}`, then mount it again", shell_path(mountpoint));
     Err(Error::conflict(format!("cannot mount at {at}: what is mounted there {why}")).with_hint(hint))
 }
 
@@ -239,8 +239,7 @@ fn no_seal(e: Error, hint: &str) -> Error {
 /// Says where a run's files are after its draft was finished without them.
 fn kept(left: &LeftOpen) -> String {
     let StageRecord { artifact, distributed_id, run, .. } = &left.record;
-    let drop =
-        format!("cairn draft drop {artifact} {} --run {}", quoted(distributed_id.as_str()), quoted(run.id.as_str()));
+    let drop = format!("cairn draft drop {artifact} {} --run {}", shell_word(distributed_id), shell_word(&run.id));
     format!("the draft is finished; the files of run {} stay in {} until `{drop}`", run.id, show_path(&left.directory))
 }
 
@@ -253,8 +252,7 @@ impl Unmounting {
         lines.extend(finished.into_iter().map(kept));
         let next = open.first().map(|l| {
             let StageRecord { artifact, distributed_id, run, .. } = &l.record;
-            let rest =
-                format!("--distributed-id {} --run {}", quoted(distributed_id.as_str()), quoted(run.id.as_str()));
+            let rest = format!("--distributed-id {} --run {}", shell_word(distributed_id), shell_word(&run.id));
             let first = if has_copies { "unmount the other place first; then " } else { "" };
             let resume = format!("`cairn mount MNT {artifact} --stage {rest}` resumes it");
             format!("{first}{resume}, `cairn upsert {artifact} {rest}` seals it")
@@ -289,12 +287,6 @@ fn warn_of_none(run: &str, files: u64) {
     if files == 0 {
         eprintln!("warning: the contribution of run {run} has no files");
     }
-}
-
-/// An argument, quoted for a shell.
-pub fn quoted(argument: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@%+=".contains(c);
-    if argument.chars().all(plain) { argument.to_owned() } else { format!("'{}'", argument.replace('\'', r"'\''")) }
 }
 
 fn contributed(done: SealedBy) -> Contributed {

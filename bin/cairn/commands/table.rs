@@ -7,7 +7,7 @@ use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::Version;
 use cairn::assets::{Object, Table, Value};
-use cairn::error::{Error, Kind, show_bytes};
+use cairn::error::{Error, Kind, shell_word, show_bytes};
 use cairn::manifest::Entry;
 use cairn::types::RelPath;
 use clap::{Args, ValueEnum};
@@ -60,7 +60,7 @@ pub fn run(context: &mut Context, args: TableArgs) -> CommandResult {
     let version = context.version(&args.version)?;
     let Object::Table(table) = version.get(&args.path)? else {
         return Err(Error::usage(format!("{} in {version} is not a table", args.path))
-            .with_hint(format!("`cairn show {version} {}` says what it is", args.path))
+            .with_hint(format!("`cairn show {version} {}` says what it is", shell_word(&args.path)))
             .into());
     };
     let rows = &table.rows()[..args.head.unwrap_or(usize::MAX).min(table.rows().len())];

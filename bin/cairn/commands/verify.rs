@@ -50,6 +50,8 @@ pub const HELP: Help = Help {
          A line that begins with `note:` is not damage: the next writer repairs it.",
         "A check of the whole store saves its progress in the user's cache directory. \
          If it is interrupted, `cairn verify --resume` reads only the rest, and what was changed since.",
+        "A large file that shares parts with another is read whole, in every version that has it. So more bytes can be \
+         read than the store has. For a check each night, --sample or --quick takes less time.",
         "--repair and --repair-from store again what is damaged or missing. They use only copies that they have \
          checked: content and manifests by their SHA-256, records by their checksum and the token in them (the random \
          number that names one commit). Index segments and artifact.json are made again from what the store has. \
@@ -65,7 +67,11 @@ pub const HELP: Help = Help {
         ("cairn verify --resume", "the rest, after Ctrl-C or a crash"),
         ("cairn verify --repair-from /backup/store", "repair with what a copy of the store has"),
     ],
-    exit: &[(0, "no damage was found"), (1, "damage was found")],
+    exit: &[
+        (0, "no damage was found"),
+        (1, "damage was found"),
+        (4, "the check could not be made or finished, because the store's own records are damaged"),
+    ],
     json: "{\"findings\": [{\"code\", \"what\", \"why\", \"affects\"}], \"notes\": [...], \"artifacts\", \
          \"versions\", \"packs\", \"objects\", \"references\", \"bytes\", \"uncut\", \"tokens\", \
          \"resumed\": null or {\"begun_at\", \"files\", \"bytes\"}}; with --repair also \

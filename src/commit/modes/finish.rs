@@ -18,7 +18,7 @@ use crate::commit::publication::{
     self, Published, SaveOptions, VersionDraft, complete, retry_with_recovery, version_at,
 };
 use crate::disk::NewFile;
-use crate::error::{Detail, Error, Result, show_list};
+use crate::error::{Detail, Error, Result, shell_word, show_list};
 use crate::ingest::NewNodes;
 use crate::lock::{AdvisoryTurn, Purpose};
 use crate::manifest::{NodeSource, RootNode, Tree};
@@ -154,7 +154,7 @@ impl Finisher<'_> {
                 "{longer}; `cairn upsert {} --distributed-id {} --run RUN` seals what a run left open; --skip-open \
                  finishes without what is not sealed, and it can't be added later",
                 self.draft.artifact(),
-                self.draft.id()
+                shell_word(self.draft.id())
             )
         } else {
             format!("{longer}; without --expect and --expect-run, finish publishes what is there")
@@ -168,8 +168,11 @@ impl Finisher<'_> {
         if state.last == 0 {
             return no_draft(self.draft);
         }
-        let hint =
-            format!("`cairn upsert {} SRC --distributed-id {}` contributes", self.artifact.name, self.draft.id());
+        let hint = format!(
+            "`cairn upsert {} SRC --distributed-id {}` contributes",
+            self.artifact.name,
+            shell_word(self.draft.id())
+        );
         Ok(Error::not_found(format!(
             "{} has nothing in it to finish: what was contributed was dropped or discarded",
             self.draft

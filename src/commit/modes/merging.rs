@@ -6,7 +6,7 @@ use super::open_drafts::no_draft;
 use crate::catalog::RunRecord;
 use crate::catalog::draft::{Contribution, Draft, DraftState, OnConflict};
 use crate::commit::publication::draft_log;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, shell_word};
 use crate::ingest::{NewNodes, Sink};
 use crate::manifest::{self, Choice, Conflict, NodeRef, NodeRelocator, NodeSource, Part, RootNode, Tree};
 use crate::objects::{NodePacks, ObjectWriter};
@@ -88,7 +88,7 @@ impl Merging<'_> {
     }
 
     fn again_hint(&self) -> String {
-        let (name, id) = (self.draft.artifact(), self.draft.id());
+        let (name, id) = (self.draft.artifact(), shell_word(self.draft.id()));
         format!(
             "let the run upsert the same files again, which stores them again: `cairn upsert {name} SRC \
              --distributed-id {id} --run RUN`; the draft stays open"
@@ -175,7 +175,7 @@ impl Draft {
         if let Some(run) = only {
             state.contributions.retain(|c| c.record.run.id == *run);
             if state.contributions.is_empty() {
-                let (name, id) = (self.artifact(), self.id());
+                let (name, id) = (self.artifact(), shell_word(self.id()));
                 return Err(Error::not_found(format!("run {run} has no contribution in {self}"))
                     .with_hint(format!("`cairn draft show {name} {id}` lists the contributions")));
             }

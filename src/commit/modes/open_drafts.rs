@@ -3,7 +3,7 @@
 use super::upsert::WRITING;
 use crate::catalog::stage::{StageInfo, stages};
 use crate::catalog::{Draft, DraftState, artifact as catalog_artifact, distance, draft, no_artifact};
-use crate::error::{Error, Kind, Result, show_list};
+use crate::error::{Error, Kind, Result, shell_word, show_list};
 use crate::lock::{self, LockRecord};
 use crate::store::Store;
 use crate::types::{ArtifactName, DistributedId};
@@ -85,8 +85,9 @@ pub fn no_draft(draft: &Draft) -> Result<Error> {
         let run = &stage.record.run.id;
         return Ok(Error::not_found(format!("{draft} has no contribution: its files are in staging directories"))
             .with_hint(format!(
-                "`cairn upsert {name} --distributed-id {} --run {run}` seals that of run {run}",
-                draft.id()
+                "`cairn upsert {name} --distributed-id {} --run {}` seals that of run {run}",
+                shell_word(draft.id()),
+                shell_word(run)
             )));
     }
     let mut open: Vec<String> =
@@ -95,7 +96,7 @@ pub fn no_draft(draft: &Draft) -> Result<Error> {
     let hint = match open.as_slice() {
         [] => format!(
             "no draft of {name} is open; `cairn upsert {name} SRC --distributed-id {}` begins this one",
-            draft.id()
+            shell_word(draft.id())
         ),
         [one] => format!("one draft of {name} is open: {one}"),
         several => format!("open drafts of {name}: {}", show_list(several)),

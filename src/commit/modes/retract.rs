@@ -46,12 +46,8 @@ impl Draft {
     pub fn discard(&self) -> Result<()> {
         self.record("draft discard", |work| {
             let state = self.state()?;
-            if state.last == 0 {
-                return Err(no_draft(self)?);
-            }
             if state.contributions.is_empty() {
-                return Err(Error::not_found(format!("{self} has nothing in it"))
-                    .with_hint(format!("`cairn drafts {}` lists the open drafts", self.artifact())));
+                return Err(no_draft(self)?);
             }
             Ok(DraftRecord::Discard(DiscardRecord { head: draft_log::head(self, work, state.last + 1) }))
         })

@@ -93,7 +93,7 @@ fn stat_gives_counts_and_bytes() {
     let test_store = test_store();
     assert_eq!(
         text(&test_store.run(&["diff", "x", "./src2", "--stat"], 1).stdout),
-        "2 added, 2 removed, 3 changed; 10 B in, 7 B out\n"
+        "2 added, 2 removed, 3 changed; their size: 10 B now, 7 B before\n"
     );
     let document = test_store.json_with(&["diff", "x", "./src2", "--stat"], 1);
     assert!(document.get("changes").is_none());
@@ -137,7 +137,7 @@ fn renames_are_one_line_and_both_changes_in_json() {
     assert_eq!((&document["renamed"], &document["added"], &document["removed"]), (&2.into(), &7.into(), &7.into()));
     assert_eq!(document["changes"].as_array().unwrap().len(), 14, "a patch needs both sides of a rename");
     let stat = text(&test_store.run(&["diff", "x", "./src2", "--stat"], 1).stdout);
-    assert_eq!(stat, "7 added, 7 removed (2 of them renamed), 0 changed; 12 B in, 12 B out\n");
+    assert_eq!(stat, "7 added, 7 removed (2 of them renamed), 0 changed; their size: 12 B now, 12 B before\n");
     std::fs::write(test_store.path("changes.json"), document.to_string()).unwrap();
     test_store.ok(&["patch", "x", "--from-diff", "changes.json"]);
     assert_eq!(test_store.json(&["show", "x"])["digest"], document["to_digest"]);

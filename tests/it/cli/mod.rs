@@ -6,6 +6,7 @@ mod demo;
 mod diff;
 mod folding;
 mod get;
+mod hint_commands;
 mod history;
 mod inspection;
 mod lineage;

@@ -162,6 +162,8 @@ fn versions_are_named_by_number_alias_digest_or_nothing_and_unknown_ones_get_a_h
     assert_eq!((of(&format!("x:{digest}")), of(&format!("x:{}", &digest[..12]))), ("v0".into(), "v0".into()));
     assert!(test_store.fails(&["show", "x:prd"], 6).contains("prod"));
     assert!(test_store.fails(&["show", "x:v2"], 6).contains("it has v0 to v1"));
+    assert!(test_store.fails(&["show", "x:1"], 6).contains("did you mean x:v1?"));
+    assert!(test_store.fails(&["show", "x:v01"], 2).contains("did you mean x:v1?"));
     test_store.fails(&["show", "y"], 6);
     for bad in ["x:", ":v0", "x:v01", "x:a/b", "x y", "x:.staging"] {
         test_store.fails(&["show", bad], 2);

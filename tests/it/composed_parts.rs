@@ -389,8 +389,9 @@ fn a_file_that_is_what_an_earlier_one_grew_by_is_not_composed_of_itself() {
     assert!(got(&test_store, "a:v2") == new);
 }
 
-#[test]
-fn a_part_that_a_repair_stores_as_an_object_serves_all_versions_that_have_it() {
+/// Four versions, of which the last three have a damaged part; a copy of the store from before, `backup`; and the pack
+/// with that part.
+fn a_damaged_part() -> (TestStore, Vec<Vec<u8>>, PathBuf) {
     let (test_store, all) = four_versions();
     copy_tree(&test_store.store_path(), &test_store.path("backup"));
     let part = sources(&test_store, "a:v1").into_iter().find(RecipeSource::is_framed).unwrap();
@@ -398,6 +399,12 @@ fn a_part_that_a_repair_stores_as_an_object_serves_all_versions_that_have_it() {
     let mut bytes = fs::read(&pack).unwrap();
     bytes[header + 300] ^= 1;
     rewritten(&pack, &bytes);
+    (test_store, all, pack)
+}
+
+#[test]
+fn a_part_that_a_repair_stores_as_an_object_serves_all_versions_that_have_it() {
+    let (test_store, all, _) = a_damaged_part();
     test_store.ok(&["verify", "--repair-from", "backup"]);
     let objects = || bytes_of(&files(&test_store.store_path().join("objects")));
     let repaired = objects();
@@ -419,13 +426,7 @@ fn a_part_that_a_repair_stores_as_an_object_serves_all_versions_that_have_it() {
 
 #[test]
 fn a_collection_frees_the_pack_of_a_damaged_part_that_a_repair_stored_as_an_object() {
-    let (test_store, all) = four_versions();
-    copy_tree(&test_store.store_path(), &test_store.path("backup"));
-    let part = sources(&test_store, "a:v1").into_iter().find(RecipeSource::is_framed).unwrap();
-    let (pack, header) = framed_blob(&test_store, &part);
-    let mut bytes = fs::read(&pack).unwrap();
-    bytes[header + 300] ^= 1;
-    rewritten(&pack, &bytes);
+    let (test_store, all, pack) = a_damaged_part();
     // While a writer is at work, a repair removes no pack.
     make_tree(&test_store.path("e"), &[("small", b"other")]);
     let writer = test_store.stopped_before(4, &["put", "b", "e"]);

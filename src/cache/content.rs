@@ -29,8 +29,6 @@ const HEADER: u64 = 64;
 const STATE_AT: u64 = 24;
 /// The length of a block and its sum.
 const ENTRY: u64 = 8;
-/// How often a content that other processes remove and make again is opened.
-const TRIES: usize = 16;
 /// A use is noted at most once in this time.
 const NOTED: Duration = Duration::from_secs(60);
 
@@ -66,6 +64,19 @@ pub(super) struct State {
     gone: bool,
 }
 
+/// What is found at the place of a content.
+pub(super) enum Opened {
+    Missing,
+    Content(Content),
+    /// It is not as it should be: the directory, or something else.
+    Broken(Option<OpenDir>),
+}
+
+/// Without a descriptor or the permission, what cannot be opened may be right.
+fn may_be_right(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EACCES))
+}
+
 impl Content {
     /// What the two files of a new content of `size` bytes begin with: name, length and first bytes.
     pub(super) fn files(size: u64, header: &[u8]) -> [(&'static str, u64, &[u8]); 2] {
@@ -79,20 +90,22 @@ impl Content {
         header
     }
 
-    /// Opens the content in the directory `dir`. `None`: there is none that can be used.
+    /// Opens the content in the directory `dir`.
     ///
     /// # Errors
-    /// The system's: it exists and is not as it should be, so that it must be removed.
-    pub(super) fn open(dir: &Path, key: &Digest) -> io::Result<Option<Content>> {
-        for _ in 0..TRIES {
-            let Some(opened) = CacheDir::open_dir(dir)? else { return Ok(None) };
-            match Content::open_in(&opened, key) {
-                // Another process removed it meanwhile. What has its name now may be right.
-                Err(_) if !opened.is_at(dir) => {}
-                done => return done.map(Some),
-            }
+    /// The system's: it cannot be opened, and it may be right.
+    pub(super) fn open(dir: &Path, key: &Digest) -> io::Result<Opened> {
+        let opened = match CacheDir::open_dir(dir) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Ok(Opened::Missing),
+            Err(e) if may_be_right(&e) => return Err(e),
+            Err(_) => return Ok(Opened::Broken(None)),
+        };
+        match Content::open_in(&opened, key) {
+            Ok(content) => Ok(Opened::Content(content)),
+            Err(e) if may_be_right(&e) => Err(e),
+            Err(_) => Ok(Opened::Broken(Some(opened))),
         }
-        Ok(None)
     }
 
     fn open_in(dir: &OpenDir, key: &Digest) -> io::Result<Content> {
@@ -121,6 +134,12 @@ impl Content {
     /// The file with its bytes.
     pub(super) fn data(&self) -> &File {
         &self.data
+    }
+
+    /// Whether the directory at `path` has its bytes.
+    pub(super) fn is_in(&self, path: &Path) -> bool {
+        let found = std::fs::symlink_metadata(path.join(DATA));
+        found.is_ok_and(|meta| self.state().is_some_and(|state| state.inode == meta.ino()))
     }
 
     /// Whether it was removed from the cache.

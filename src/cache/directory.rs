@@ -229,10 +229,16 @@ impl Cache {
 
     /// Removes what is cached under `key`, because it is damaged.
     pub(crate) fn remove(&self, key: &Digest) {
+        self.remove_if(key, &|_| true);
+    }
+
+    /// Removes what is cached under `key`, if it is a file, or a directory that `is_it` accepts. So a process or thread
+    /// that found damage does not remove what another one has made in its place since.
+    pub(super) fn remove_if(&self, key: &Digest, is_it: &dyn Fn(&Path) -> bool) {
         self.open.remove(key);
         let place = self.place(key);
-        if self.dir.remove(&place).is_err() {
-            drop(self.dir.remove_dir(&place, TEMPORARY));
+        if self.dir.remove(&place).is_err() && is_it(&place) {
+            drop(self.dir.remove_dir(&place, TEMPORARY, is_it));
         }
     }
 

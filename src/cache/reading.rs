@@ -1,6 +1,6 @@
 //! Reading content through a cache: blocks that are in it, and blocks that a source has.
 
-use super::content::{BLOCK, Content};
+use super::content::{BLOCK, Content, Opened};
 use super::directory::{Cache, TEMPORARY};
 use crate::error::Result;
 use crate::types::{Digest, Hasher};
@@ -140,7 +140,7 @@ impl Cache {
         if right {
             content.note_checked()
         } else {
-            self.remove(&item.key)
+            self.remove_if(&item.key, &|moved| content.is_in(moved))
         }
         right
     }
@@ -169,23 +169,22 @@ impl Cache {
         if content.size() == item.size {
             return Some(content);
         }
-        self.remove(&item.key);
+        self.remove_if(&item.key, &|moved| content.is_in(moved));
         None
     }
 
     fn opened(&self, key: &Digest) -> Option<Arc<Content>> {
         let content = match self.open.get(key).filter(|content| !content.is_gone()) {
             Some(content) => content,
-            None => match Content::open(&self.place(key), key) {
-                Ok(found) => {
-                    let content = Arc::new(found?);
+            None => match Content::open(&self.place(key), key).ok()? {
+                Opened::Content(found) => {
+                    let content = Arc::new(found);
                     self.open.put(*key, content.clone(), 1);
                     content
                 }
-                // Without a descriptor or the permission it may be right.
-                Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EACCES)) => return None,
-                Err(_) => {
-                    self.remove(key);
+                Opened::Missing => return None,
+                Opened::Broken(dir) => {
+                    self.remove_if(key, &|moved| dir.as_ref().is_none_or(|dir| dir.is_at(moved)));
                     return None;
                 }
             },

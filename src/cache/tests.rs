@@ -91,6 +91,32 @@ fn what_one_process_publishes_another_one_does_not_remove() {
     assert_eq!(lost, 0);
 }
 
+/// Several find the same damage. One of them repairs it, and the others do not remove what it has made.
+#[test]
+fn damage_that_many_find_at_once_is_repaired_once() {
+    let tmp = tempfile::tempdir().unwrap();
+    let source = Source::new(77);
+    let key = source.item().key;
+    let first = open(tmp.path(), 100 << 20);
+    source.read(&first, 0..77);
+    for _ in 0..300 {
+        let sums = first.place(&key).join("sums");
+        File::options().write(true).open(&sums).unwrap().write_all(b"damaged").unwrap();
+        let gate = std::sync::Barrier::new(4);
+        std::thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    let cache = open(tmp.path(), 100 << 20);
+                    gate.wait();
+                    cache.has(&source.item(), 0);
+                    cache.fill(&source.item(), 0, &source.0);
+                });
+            }
+        });
+        assert!(open(tmp.path(), 100 << 20).has(&source.item(), 0));
+    }
+}
+
 #[test]
 fn damage_of_any_part_is_read_again_from_the_source() {
     let tmp = tempfile::tempdir().unwrap();

@@ -92,7 +92,7 @@ impl Cache {
     }
 
     fn remove_found(&self, found: &Found) -> io::Result<()> {
-        if found.is_dir { self.dir.remove_dir(&found.path, TEMPORARY) } else { self.dir.remove(&found.path) }
+        if found.is_dir { self.dir.remove_dir(&found.path, TEMPORARY, &|_| true) } else { self.dir.remove(&found.path) }
     }
 
     fn remove_abandoned(&self) {

@@ -148,14 +148,15 @@ impl CacheDir {
         }
     }
 
-    /// Removes a directory of the cache, which disappears at once: it is moved to the directory `to` first.
+    /// Removes a directory of the cache, which disappears at once: it is moved to the directory `to` first. If what was
+    /// moved is not what `is_it` expects, another process has made it since: it is put back.
     ///
     /// # Errors
     /// The system's, without context.
-    pub fn remove_dir(&self, path: &Path, to: &str) -> io::Result<()> {
+    pub fn remove_dir(&self, path: &Path, to: &str, is_it: &dyn Fn(&Path) -> bool) -> io::Result<()> {
         let moved = self.make_dir(to)?.join(Token::fresh().to_string());
         std::fs::rename(path, &moved)?;
-        std::fs::remove_dir_all(&moved)
+        if is_it(&moved) { std::fs::remove_dir_all(&moved) } else { self.publish_dir(&moved, path) }
     }
 
     /// Opens a directory of the cache, to open the files in it. `None`: there is none.

@@ -1,25 +1,18 @@
-//! Object files on the list of known damage, as readers see them: their time and size do not count as a check, so they
-//! are hashed before their first byte is served.
+//! What a process knows of object files on the list of known damage.
 
-use super::composed_file::ComposedFile;
-use super::content_store::Objects;
-use super::damage::{DamagedItem, KnownDamage};
-use super::object_file::LargeObject;
+use super::damage::KnownDamage;
 use super::verified_objects::VerifiedObjects;
-use crate::error::{Error, Kind, Result, show_path};
 use crate::locks::Mutex;
-use crate::types::Digest;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a process counts with the list that it read.
 const LIST_IS_RECENT: Duration = Duration::from_secs(1);
 
-/// What a process knows of listed objects.
+/// See the module.
 #[derive(Debug)]
 pub(super) struct Distrusted {
     list: Mutex<Option<(Instant, Arc<KnownDamage>)>>,
-    /// Those that it hashed and that are wrong.
     wrong: VerifiedObjects,
 }
 
@@ -29,59 +22,22 @@ impl Default for Distrusted {
     }
 }
 
-impl Objects {
-    /// Whether an object is on the list of known damage, perhaps as the list was a second ago.
-    pub fn is_listed(&self, object: &Digest) -> bool {
-        self.recent_damage().has(&DamagedItem::Object(*object))
-    }
-
-    /// The list of known damage, perhaps as it was a second ago. Empty if it cannot be read.
-    fn recent_damage(&self) -> Arc<KnownDamage> {
-        let mut list = self.distrusted().list.lock();
+impl Distrusted {
+    /// The list, perhaps as it was a second ago. `read` reads it.
+    pub(super) fn list(&self, read: impl FnOnce() -> KnownDamage) -> Arc<KnownDamage> {
+        let mut list = self.list.lock();
         if let Some((at, known)) = &*list
             && at.elapsed() < LIST_IS_RECENT
         {
             return known.clone();
         }
-        let known = Arc::new(self.known_damage().unwrap_or_default());
+        let known = Arc::new(read());
         *list = Some((Instant::now(), known.clone()));
         known
     }
 
-    /// Refuses an object that is on the list and has wrong bytes. One that is right is removed from the list.
-    ///
-    /// # Errors
-    /// Damaged; I/O.
-    pub(super) fn refuse_damaged(&self, object: &LargeObject) -> Result<()> {
-        let digest = object.digest();
-        if !self.is_listed(&digest) || object.path() != self.layout().object(&digest) {
-            return Ok(());
-        }
-        let failed = |e| Error::io("look at", object.path(), e);
-        let before = object.file().metadata().map_err(failed)?;
-        if self.verified_objects().contains(&digest, &before) {
-            return Ok(());
-        }
-        if self.distrusted().wrong.contains(&digest, &before) {
-            return Err(Error::damaged(format!("{} does not have the digest of its name", show_path(object.path()))));
-        }
-        let verified = self.verify_object(object);
-        match &verified {
-            Ok(()) => {
-                self.verified_objects().insert(digest, &before);
-                self.unlist(&DamagedItem::Object(digest));
-            }
-            Err(e) if e.kind() == Kind::Damaged => self.distrusted().wrong.insert(digest, &before),
-            Err(_) => {}
-        }
-        verified
-    }
-
-    /// [`Objects::refuse_damaged`] for all objects that a composed file has parts of.
-    ///
-    /// # Errors
-    /// Damaged; I/O.
-    pub(super) fn refuse_damaged_parts(&self, composed: &ComposedFile) -> Result<()> {
-        composed.objects().try_for_each(|object| self.refuse_damaged(object))
+    /// Listed objects that were hashed and are wrong.
+    pub(super) fn wrong(&self) -> &VerifiedObjects {
+        &self.wrong
     }
 }

@@ -62,6 +62,7 @@ mod recent_pack;
 mod recipe;
 mod recipe_table;
 mod recipes_in_packs;
+mod refuse_damaged;
 mod resemblance;
 mod rewrite;
 mod salvage;

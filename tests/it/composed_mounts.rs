@@ -139,7 +139,7 @@ fn what_a_cache_has_of_a_composed_file_is_read_by_the_kernel_itself() {
         (file, mounted, cache)
     };
     // Read once, and then checked as a whole by a thread.
-    let (file, mounted, cache) = cached("cache");
+    let (file, mounted, cache) = cached("node cache");
     if refuses_passthrough(&mounted) {
         return;
     }
@@ -157,15 +157,15 @@ fn what_a_cache_has_of_a_composed_file_is_read_by_the_kernel_itself() {
     let until = std::time::Instant::now() + Duration::from_secs(20);
     while !is_checked() {
         assert!(std::time::Instant::now() < until);
-        drop(cached("cache"));
+        drop(cached("node cache"));
         std::thread::sleep(Duration::from_millis(100));
     }
-    let (file, mounted, _) = cached("cache");
+    let (file, mounted, _) = cached("node cache");
     assert!(mounted.is_read_without_the_daemon(file, bytes.clone()));
     drop(mounted);
     // Read ahead by a command.
-    test_store.ok(&["warm", "a", "--cache", test_store.path("warmed").to_str().unwrap()]);
-    let (file, mounted, _) = cached("warmed");
+    test_store.ok(&["warm", "a", "--cache", test_store.path("warmed cache").to_str().unwrap()]);
+    let (file, mounted, _) = cached("warmed cache");
     assert!(mounted.is_read_without_the_daemon(file, bytes.clone()));
     drop(mounted);
     test_store.clean("after the mounts");
@@ -375,7 +375,10 @@ fn what_verify_found_damaged_is_not_read_until_it_is_right() {
         write(&content);
         assert_eq!(is_read(), [true, true]);
         assert!(fs::read_dir(test_store.store_path().join("damaged")).unwrap().next().is_none());
-        wait_until("the mount to read it", || fs::read(&path).is_ok_and(|read| read == bytes));
+        wait_until("the mount to read it", || {
+            drop_page_cache(&path);
+            fs::read(&path).is_ok_and(|read| read == bytes)
+        });
         test_store.clean("right again");
     }
 }

@@ -375,15 +375,15 @@ fn a_listing_that_shows_less_than_the_last_time_is_refused() {
     test_store.ok(&["upsert", "b", "part", "--distributed-id", "e", "--run", "r1"]);
     gc(&test_store.store());
     let hidden = test_store.path("hidden");
-    for (what, message) in [
-        ("artifacts/b", "artifact b"),
-        ("artifacts/a/versions/v1", "a:v1"),
-        ("artifacts/b/drafts/e", "number 1 of draft e of b"),
+    for (what, message, kind) in [
+        ("artifacts/b", "artifact b", Kind::Conflict),
+        ("artifacts/a/versions/v1", "a:v1", Kind::Damaged), // a mark shows that it was given
+        ("artifacts/b/drafts/e", "number 1 of draft e of b", Kind::Conflict),
     ] {
         let path = test_store.store_path().join(what);
         std::fs::rename(&path, &hidden).unwrap();
         let error = collect(&test_store.store(), &now()).unwrap_err();
-        assert_eq!(error.kind(), Kind::Conflict, "{what}: {error}");
+        assert_eq!(error.kind(), kind, "{what}: {error}");
         assert!(error.to_string().contains(message), "{what}: {error}");
         std::fs::rename(&hidden, &path).unwrap();
     }

@@ -268,16 +268,13 @@ impl ThreadWriter<'_> {
         if self.writer.dedup().has_large(&digest, size)? {
             return Ok(Some(LargePut::known(digest, size)));
         }
-        if size < COMPOSED_MIN {
-            return Ok(None);
+        if size < COMPOSED_MIN || self.writer.dedup().is_damaged_object(&digest) {
+            return Ok(None); // a damaged object is to be replaced: recipes may name it, and readers find it first
         }
         matches.extend(moved_matches(new, size, base, &matches)?);
         matches.sort_unstable_by_key(|found| found.at);
         let limits = Limits::new(size, self.writer.compresses_large());
         let Some(plan) = Plan::new(size, &matches, base, &limits) else {
-            if self.writer.dedup().is_damaged_object(&digest) {
-                return Ok(None); // recipes may name it: the object is to be replaced
-            }
             let plan = Plan::of_rest(size, &matches, base);
             let Some(parts) = self.put_whole_rest(&Rest::new(new, base, &plan))? else { return Ok(None) };
             return self.compose(&plan.recipe(base, &parts), digest, is_unchanged);

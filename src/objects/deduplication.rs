@@ -235,11 +235,15 @@ impl Deduplication {
         self.composed.lock().insert(digest)
     }
 
-    /// Whether the store has this large content. From then on the version relies on it.
+    /// Whether the store has this large content. From then on the version relies on it. Content with a damaged object
+    /// does not count, also if it is composed: it is stored again as an object, which replaces the damaged one.
     pub(super) fn has_large(&self, digest: &Digest, size: u64) -> Result<bool> {
         if self.sees_object(digest, size)? {
             self.rely_on_object(digest);
             return Ok(true);
+        }
+        if self.is_damaged_object(digest) && disk::lstat(&self.objects.layout().object(digest))?.is_some() {
+            return Ok(false);
         }
         let Some(sources) = self.composed_of(digest, size)? else { return Ok(false) };
         self.rely_on_packs();

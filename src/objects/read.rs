@@ -60,10 +60,25 @@ impl Objects {
         let found = self.content_from(digest, size, place, buffer, SearchDepth::Full)?;
         match &found {
             Content::Small(()) => {}
-            Content::Large(object) => self.refuse_damaged(object)?,
+            Content::Large(object) => {
+                if let Err(refused) = self.refuse_damaged(object) {
+                    return self.composed_instead(digest, size, refused);
+                }
+            }
             Content::Composed(composed) => self.refuse_damaged_parts(composed)?,
         }
         Ok(found)
+    }
+
+    /// The composed form of content whose object was refused.
+    fn composed_instead(&self, digest: &Digest, size: u64, refused: Error) -> Result<Content<()>> {
+        if size < RECIPE_MIN || refused.kind() != Kind::Damaged {
+            return Err(refused);
+        }
+        match self.composed(digest, size, SearchDepth::Full) {
+            Ok(composed) if self.refuse_damaged_parts(&composed).is_ok() => Ok(Content::Composed(composed)),
+            _ => Err(refused),
+        }
     }
 
     /// As [`Objects::content_into`], to the given depth, without a look at the list of known damage.

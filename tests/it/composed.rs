@@ -409,6 +409,45 @@ fn a_damaged_object_names_every_version_that_has_parts_of_it_and_the_same_put_he
     whole(&test_store, &all, 0..4);
 }
 
+/// A damaged object must not hide a recipe of the same content, and is replaced by whoever has the content.
+#[test]
+fn content_with_a_damaged_object_is_read_from_its_recipe_and_stored_again() {
+    let put_as = |test_store: &TestStore, name: &str, bytes: &[u8]| {
+        make_tree(&test_store.path("d"), &[("big", bytes), ("small", b"small")]);
+        test_store.ok(&["put", name, "d", "--rehash"]);
+    };
+    let old = random_bytes(1, 3 * MIB);
+    let new = edited(&old, 70_000..70_004, b"new!");
+    // The object is there first, and then what could be composed.
+    let test_store = TestStore::new();
+    put_as(&test_store, "a", &old);
+    put_as(&test_store, "b", &new);
+    let object = objects(&test_store).into_iter().find(|path| fs::read(path).unwrap() == new).unwrap();
+    rot(&object, 77);
+    test_store.run(&["verify"], 1);
+    put_as(&test_store, "a", &new);
+    for version in ["a", "b"] {
+        assert!(got(&test_store, version) == new, "{version}");
+    }
+    test_store.clean("stored again as an object");
+    // Both forms are there, as after two puts at once.
+    let other = TestStore::new();
+    put_as(&other, "a", &old);
+    put_as(&other, "a", &new);
+    assert_eq!(objects(&other).len(), 1);
+    let place = other.store_path().join(object.strip_prefix(test_store.store_path()).unwrap());
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    copy_tree(&object, &place);
+    rot(&place, 77);
+    assert!(got(&other, "a") != new, "nothing shows that the object is wrong");
+    let verified = text(&other.run(&["verify"], 0).stdout);
+    assert!(verified.contains("note: F1-object"), "{verified}");
+    assert!(got(&other, "a") == new);
+    put_as(&other, "b", &new);
+    other.clean("replaced");
+    assert!(got(&other, "a") == new && got(&other, "b") == new);
+}
+
 /// An object that was found damaged is known to be so in the trash too, and when a restore puts it back.
 #[test]
 fn damage_is_not_forgotten_in_the_trash() {

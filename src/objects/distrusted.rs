@@ -1,6 +1,6 @@
 //! What a process knows of object files on the list of known damage.
 
-use super::damage::KnownDamage;
+use super::damage::{DamagedItem, KnownDamage};
 use super::verified_objects::VerifiedObjects;
 use crate::locks::Mutex;
 use std::sync::Arc;
@@ -13,12 +13,13 @@ const LIST_IS_RECENT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Distrusted {
     list: Mutex<Option<(Instant, Arc<KnownDamage>)>>,
+    right: VerifiedObjects,
     wrong: VerifiedObjects,
 }
 
 impl Default for Distrusted {
     fn default() -> Self {
-        Distrusted { list: Mutex::cache(), wrong: VerifiedObjects::default() }
+        Distrusted { list: Mutex::cache(), right: VerifiedObjects::default(), wrong: VerifiedObjects::default() }
     }
 }
 
@@ -32,8 +33,15 @@ impl Distrusted {
             return known.clone();
         }
         let known = Arc::new(read());
+        self.right.retain(|digest| known.has(&DamagedItem::Object(*digest)));
         *list = Some((Instant::now(), known.clone()));
         known
+    }
+
+    /// Listed objects that were hashed and are right. Once they are not listed, they are forgotten: if they are listed
+    /// again, they may be wrong, although their files do not show it.
+    pub(super) fn right(&self) -> &VerifiedObjects {
+        &self.right
     }
 
     /// Listed objects that were hashed and are wrong.

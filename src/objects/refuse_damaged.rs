@@ -27,7 +27,7 @@ impl Objects {
         }
         let failed = |e| Error::io("look at", object.path(), e);
         let before = object.file().metadata().map_err(failed)?;
-        if self.verified_objects().contains(&digest, &before) {
+        if self.distrusted().right().contains(&digest, &before) {
             return Ok(());
         }
         if self.distrusted().wrong().contains(&digest, &before) {
@@ -36,7 +36,7 @@ impl Objects {
         let verified = self.verify_object(object);
         match &verified {
             Ok(()) => {
-                self.verified_objects().insert(digest, &before);
+                self.distrusted().right().insert(digest, &before);
                 self.unlist(&DamagedItem::Object(digest));
             }
             Err(e) if e.kind() == Kind::Damaged => self.distrusted().wrong().insert(digest, &before),

@@ -39,4 +39,9 @@ impl VerifiedObjects {
         }
         known.insert(digest, version(meta));
     }
+
+    /// Forgets all but these.
+    pub(super) fn retain(&self, is_kept: impl Fn(&Digest) -> bool) {
+        self.0.lock().retain(|digest, _| is_kept(digest));
+    }
 }

@@ -166,6 +166,11 @@ impl Cache {
         self.dir.mode() & 0o002 != 0
     }
 
+    /// Whether only this user, and root, may write to it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.dir.is_own()
+    }
+
     pub(super) fn place(&self, key: &Digest) -> PathBuf {
         let hex = key.hex();
         self.dir.path().join(&hex[..2]).join(&hex[2..])

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 pub struct CacheDir {
     path: PathBuf,
     mode: u32,
+    owner: u32,
 }
 
 /// An open directory of a cache. Its files are opened in it, not by their paths: another process may give the path to
@@ -65,7 +66,7 @@ impl CacheDir {
             _ => {}
         }
         let meta = std::fs::metadata(path).map_err(|e| Error::io("look at", path, e))?;
-        Ok(CacheDir { path: path.to_path_buf(), mode: meta.mode() & 0o7777 })
+        Ok(CacheDir { path: path.to_path_buf(), mode: meta.mode() & 0o7777, owner: meta.uid() })
     }
 
     /// Where it is.
@@ -76,6 +77,12 @@ impl CacheDir {
     /// The permission bits of the directory.
     pub fn mode(&self) -> u32 {
         self.mode
+    }
+
+    /// Whether only this user, and root, may write to it.
+    pub fn is_own(&self) -> bool {
+        // SAFETY: no arguments, and it cannot fail.
+        self.owner == unsafe { libc::geteuid() } && self.mode & 0o022 == 0
     }
 
     /// Makes a directory in it, with the modes of the cache, if it is missing.

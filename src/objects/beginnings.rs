@@ -38,9 +38,9 @@ impl Beginnings {
         Beginnings { dir: Some(dir.to_path_buf()), cache: OnceLock::new() }
     }
 
-    /// The cache, unless every user may write to it: its records decide what is stored.
+    /// The cache, unless other users may write to it: its records decide what is stored.
     fn cache(&self) -> Option<&Cache> {
-        let open = |dir: &Path| Cache::open(dir, Some(LIMIT)).ok().filter(|cache| !cache.is_open_to_all());
+        let open = |dir: &Path| Cache::open(dir, Some(LIMIT)).ok().filter(Cache::is_own);
         self.cache.get_or_init(|| self.dir.as_deref().and_then(open)).as_ref()
     }
 

@@ -2,10 +2,10 @@
 
     python3 benches/large_again.py DIR CAIRN...
 
-DIR is where files and stores are made (some 8 GB for each command), each CAIRN a command to measure. All take their turn
-on the same files, each with a store and a cache of its own, and next to them Python hashes the files, with SHA-256 of
-OpenSSL. Prints medians. MB (1000) is the size of a file that grows, DAYS (5) how often it grows by a hundredth, ONLY a
-part of the name of the cases to measure:
+DIR is where files and stores are made (some 8 GB for each command), each CAIRN a command to measure. All take their
+turn on the same files, each with a store and a cache of its own, and next to them Python hashes the files, with SHA-256
+of OpenSSL. Prints medians. MB (1000) is the size of a file that grows, DAYS (5) how often it grows by a hundredth,
+ONLY a part of the name of the cases to measure:
 
 - random: random bytes, to which a hundredth is appended. The first version is one object.
 - lines: JSON lines, of which half was appended at once after the first put, so that it is in compressed parts.

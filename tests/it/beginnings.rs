@@ -1,6 +1,6 @@
 //! What a new version of a large file begins with is not read again in the earlier version, as far as the digests of
-//! beginnings in the user's cache show that it is the same. Whatever damage is in that cache, no version gets wrong bytes
-//! that the store does not have already, and damage never gets a right digest.
+//! beginnings in the user's cache show that it is the same. Whatever damage is in that cache, no version gets wrong
+//! bytes that the store does not have already, and damage never gets a right digest.
 
 use crate::support::{TestStore, files, make_tree, memory_dir, random_bytes, text};
 use std::fs;

@@ -409,7 +409,7 @@ fn a_damaged_object_names_every_version_that_has_parts_of_it_and_the_same_put_he
     whole(&test_store, &all, 0..4);
 }
 
-/// A damaged object must not hide a recipe of the same content, and is replaced by whoever has the content.
+/// A damaged object must not hide a recipe of the same content. The next put of the content replaces it.
 #[test]
 fn content_with_a_damaged_object_is_read_from_its_recipe_and_stored_again() {
     let put_as = |test_store: &TestStore, name: &str, bytes: &[u8]| {

@@ -281,23 +281,6 @@ fn four_readers<'s, 'e>(
     readers
 }
 
-/// A stopped process. It continues when this is dropped, also if the test fails: else a process that waits for it would
-/// never end.
-struct Stopped(u32);
-
-impl Stopped {
-    fn new(pid: u32) -> Stopped {
-        kill(pid, libc::SIGSTOP);
-        Stopped(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        kill(self.0, libc::SIGCONT);
-    }
-}
-
 #[test]
 fn a_daemon_stopped_under_load_makes_readers_wait_until_it_continues() {
     let place = Location::new();

@@ -31,16 +31,8 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 /// # Errors
 /// Refused when it is in use, naming the processes; I/O.
 pub(super) fn detach(path: &Path, how: Detach) -> Result<()> {
-    for _ in 0..BUSY_RETRIES {
-        match detach_once(path, how)? {
-            Outcome::Detached => return Ok(()),
-            Outcome::Busy => std::thread::sleep(BUSY_INTERVAL),
-        }
-    }
-    match detach_once(path, how)? {
-        Outcome::Detached => Ok(()),
-        Outcome::Busy => Err(busy(path, &users_of(path))),
-    }
+    let is_detached = retried(|| Ok(detach_once(path, how)? == Outcome::Detached))?;
+    if is_detached { Ok(()) } else { Err(busy(path, &users_of(path))) }
 }
 
 /// Refuses while a process uses something below `path`.
@@ -48,16 +40,26 @@ pub(super) fn detach(path: &Path, how: Detach) -> Result<()> {
 /// # Errors
 /// Refused, naming the processes.
 pub(super) fn refuse_if_used(path: &Path) -> Result<()> {
+    let mut users = Vec::new();
+    let is_idle = retried(|| {
+        users = users_of(path);
+        Ok(users.is_empty())
+    })?;
+    if is_idle { Ok(()) } else { Err(busy(path, &users)) }
+}
+
+/// Tries something until it says that it succeeded, or is not to be tried again.
+fn retried(mut act: impl FnMut() -> Result<bool>) -> Result<bool> {
     for _ in 0..BUSY_RETRIES {
-        if users_of(path).is_empty() {
-            return Ok(());
+        if act()? {
+            return Ok(true);
         }
         std::thread::sleep(BUSY_INTERVAL);
     }
-    let users = users_of(path);
-    if users.is_empty() { Ok(()) } else { Err(busy(path, &users)) }
+    act()
 }
 
+#[derive(PartialEq, Eq)]
 enum Outcome {
     Detached,
     Busy,

@@ -264,13 +264,14 @@ impl ThreadWriter<'_> {
         is_unchanged: IsUnchanged<'_>,
     ) -> Result<Option<LargePut>> {
         let (digest, size) = compared.hashed.content();
-        let (base, mut matches) = (comparing.base, compared.matches.clone());
+        let base = comparing.base;
         if self.writer.dedup().has_large(&digest, size)? {
             return Ok(Some(LargePut::known(digest, size)));
         }
         if size < COMPOSED_MIN || self.writer.dedup().is_damaged_object(&digest) {
             return Ok(None); // a damaged object is to be replaced: recipes may name it, and readers find it first
         }
+        let mut matches = compared.matches.clone();
         matches.extend(moved_matches(new, size, base, &matches)?);
         matches.sort_unstable_by_key(|found| found.at);
         let limits = Limits::new(size, self.writer.compresses_large());

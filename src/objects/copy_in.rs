@@ -20,6 +20,9 @@ const HOLE: usize = 64 << 10;
 /// After this many bytes the kernel is asked to begin writeback.
 const WRITEBACK: u64 = 8 << 20;
 
+/// Reads a content at a place until the buffer is full or the content ends.
+pub(super) type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> Result<usize>;
+
 /// Gets the number of bytes as they are read. Its error stops the copy.
 type Tick<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
 
@@ -83,7 +86,8 @@ pub(super) fn copy_in(
     if size < PARALLEL_FROM {
         copy_and_hash(source, path, to, chunk, tick)
     } else {
-        copy_and_hash_in_parallel(source, path, to, tick)
+        let read = &|out: &mut [u8], at| read_full_at(source, out, at).map_err(|e| Error::io("read", path, e));
+        copy_read(to, read, tick)
     }
 }
 
@@ -117,16 +121,17 @@ pub(super) fn hash_in_steps(file: &File, path: &Path, tick: Tick<'_>) -> Result<
     Ok(hasher.finish())
 }
 
-/// Hashes in another thread while this one reads and writes: for a large file, hashing takes longest.
-fn copy_and_hash_in_parallel(source: &File, path: &Path, to: &NewFile, tick: Tick<'_>) -> Result<Hashed> {
+/// Copies what `read` reads to `to`. Another thread hashes while this one reads and writes: for a large file, hashing
+/// takes longest.
+pub(super) fn copy_read(to: &NewFile, read: ReadAt<'_>, tick: Tick<'_>) -> Result<Hashed> {
     let (mut out, mut at) = (SparseCopy::new(to), 0);
-    let mut read = |chunk: &mut [u8]| {
-        let n = read_full_at(source, chunk, at).map_err(|e| Error::io("read", path, e))?;
+    let mut next = |chunk: &mut [u8]| {
+        let n = read(chunk, at)?;
         at += n as u64;
         tick(n as u64)?;
         Ok(n)
     };
-    let hashed = hash_in_parallel(&[], &mut read, &mut |chunk, _| out.write(chunk))?;
+    let hashed = hash_in_parallel(&[], &mut next, &mut |chunk, _| out.write(chunk))?;
     out.finish()?;
     Ok(hashed)
 }

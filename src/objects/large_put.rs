@@ -2,7 +2,7 @@
 
 use super::adopt::LeasedFile;
 use super::composed_file::ComposedFile;
-use super::copy_in::{SparseCopy, copy_in, hash_in_parallel, hash_in_steps};
+use super::copy_in::{ReadAt, copy_in, copy_read, hash_in_steps};
 use super::leases::Leases;
 use super::object_sizes::CHECK_SIZES_FROM;
 use super::read::Content;
@@ -33,9 +33,6 @@ impl LargePut {
         LargePut { digest, size, new: false, adopted: false }
     }
 }
-
-/// Reads a content at a place until the buffer is full or the content ends.
-pub(super) type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> Result<usize>;
 
 /// Gets the number of bytes as they are read. Its error stops the copy.
 type Tick<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
@@ -152,7 +149,7 @@ impl ThreadWriter<'_> {
         self.may_be_known(source, size)
     }
 
-    /// Whether the store probably has the content of a file, or there is no room for it.
+    /// Whether the store probably has the content already, or the disk has no room for it.
     pub(super) fn may_be_known(&self, source: &File, size: u64) -> Result<bool> {
         let free = disk::free_bytes(self.writer.temps().dir());
         Ok(free.is_some_and(|free| free < size) || self.writer.dedup().may_have_content(source, size)?)
@@ -241,21 +238,6 @@ impl ThreadWriter<'_> {
         writer.count_new_bytes(size)?;
         Ok(LargePut { digest, size, new: true, adopted: false })
     }
-}
-
-/// Copies what `read` reads to `to`.
-fn copy_read(to: &NewFile, read: ReadAt<'_>, tick: Tick<'_>) -> Result<Hashed> {
-    let mut out = SparseCopy::new(to);
-    let mut at = 0;
-    let mut next = |chunk: &mut [u8]| {
-        let n = read(chunk, at)?;
-        at += n as u64;
-        tick(n as u64)?;
-        Ok(n)
-    };
-    let hashed = hash_in_parallel(&[], &mut next, &mut |chunk, _| out.write(chunk))?;
-    out.finish()?;
-    Ok(hashed)
 }
 
 /// Copies the bytes from `at` on to `out`, as far as there are some. Returns how many.

@@ -6,9 +6,9 @@
 //! one part in memory, and its frames.
 
 use super::compose_plan::{LONGEST_WHOLE, part_of_whole};
-use super::copy_in::{CHUNK, PARALLEL_FROM, hash_in_parallel};
+use super::copy_in::{CHUNK, PARALLEL_FROM, ReadAt, hash_in_parallel};
 use super::frames::FRAME;
-use super::large_put::{LargePut, ReadAt, read_bytes};
+use super::large_put::{LargePut, read_bytes};
 use super::object_sizes::CHECK_SIZES_FROM;
 use super::pack::SMALL_MAX;
 use super::recipe::{Extent, Recipe, RecipeSource};
